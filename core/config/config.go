@@ -1,0 +1,87 @@
+// Package config reads the host's configuration (HCL) and says everything that
+// is wrong with it at once.
+package config
+
+import (
+	"time"
+
+	"github.com/wringdb/wring/core/policy"
+	"github.com/wringdb/wring/core/schedule"
+)
+
+// Config is a configuration that has been checked and completed: every default
+// is filled in.
+type Config struct {
+	// File is the path it was read from.
+	File string
+	// DataDir is absolute. State, sockets and the history live in it.
+	DataDir string
+	// PluginDirs are searched for wring-plugin-NAME, after the directory of the
+	// host's own program.
+	PluginDirs []string
+	// MaxParallel is how many stores are compacted at the same time.
+	MaxParallel int
+	// KeepHistory is how many runs, and results of each store, are kept.
+	KeepHistory int
+	Groups      []Group
+	Plugins     []Plugin
+	Stores      []Store
+}
+
+// Group limits how many of its stores are compacted at the same time.
+type Group struct {
+	Name        string
+	MaxParallel int
+	// Settle is the time to wait between two compactions of the group.
+	Settle time.Duration
+}
+
+// Plugin is a backend that runs as a process of its own.
+type Plugin struct {
+	Name string
+	// Command is the program; empty means wring-plugin-NAME in the host's own
+	// directory or in PluginDirs.
+	Command string
+	Args    []string
+	// SHA256 of the program in hexadecimal; empty means not pinned.
+	SHA256 string
+	// Env are names of environment variables that the plugin may see, beyond
+	// the few that every plugin gets.
+	Env []string
+}
+
+// Store is one database, or with Glob a family of them.
+type Store struct {
+	Name string
+	// Exactly one of Path, Glob (both with Plugin) and Owner is set. Path and
+	// Glob are absolute; Owner is the path of a unix socket.
+	Plugin string
+	Path   string
+	Glob   string
+	Owner  string
+	// Group is the name of a Group; empty means none.
+	Group string
+
+	Schedule schedule.Settings
+	Policy   policy.Settings
+	Retry    Retry
+	// StallTimeout is how long a compaction may be without progress.
+	StallTimeout time.Duration
+	// OverdueAfter is how long after its due time a store that was not looked
+	// at successfully is overdue.
+	OverdueAfter time.Duration
+	// Mode is one of the backend's; empty means its default.
+	Mode string
+	// LimitBytesPerSecond bounds reads plus writes; 0 means no limit.
+	LimitBytesPerSecond int64
+	// Options are the plugin's own, as given (strings, bools, float64); the
+	// schema's defaults are not filled in.
+	Options map[string]any
+}
+
+// Retry is what follows a failure within a run.
+type Retry struct {
+	// Attempts is how many more times are tried.
+	Attempts int
+	Delay    time.Duration
+}

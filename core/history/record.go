@@ -1,0 +1,109 @@
+// Package history remembers what happened to each store: the last runs, the
+// last results of each store, and what the policy must know of its past.
+package history
+
+import "time"
+
+// Outcome is how the attempt to compact a store ended.
+type Outcome string
+
+const (
+	// Compacted: space was given back.
+	Compacted Outcome = "compacted"
+	// Skipped: the policy found it not worth doing.
+	Skipped Outcome = "skipped"
+	// NoOp: the backend found nothing to do.
+	NoOp Outcome = "no_op"
+	// Deferred: not possible now (locked, outside its window, no space, owner
+	// away); no failure.
+	Deferred Outcome = "deferred"
+	// Failed: every attempt failed.
+	Failed Outcome = "failed"
+	// Cancelled: a person or the end of the host stopped it.
+	Cancelled Outcome = "cancelled"
+	// Unknown: the connection was lost in the middle, and nobody has looked
+	// at the store since.
+	Unknown Outcome = "unknown"
+)
+
+// Result is what one run did to one store.
+type Result struct {
+	Store  string `json:"store"`
+	Plugin string `json:"plugin"`
+	Engine string `json:"engine"`
+	Path   string `json:"path"`
+
+	Outcome Outcome `json:"outcome"`
+	// Reason is a sentence for people: why it was skipped, deferred or failed,
+	// or why it was compacted.
+	Reason string `json:"reason"`
+	// Attempts is how many times Compact was called.
+	Attempts int `json:"attempts"`
+
+	TotalBytesBefore int64 `json:"total_bytes_before"`
+	TotalBytesAfter  int64 `json:"total_bytes_after"`
+	// ReclaimedBytes and PredictedBytes are in allocated bytes, so that one can
+	// be held against the other.
+	ReclaimedBytes int64 `json:"reclaimed_bytes"`
+	PredictedBytes int64 `json:"predicted_bytes"`
+
+	DurationMS int64 `json:"duration_ms"`
+	// PauseMS is how long writers of the store were held up.
+	PauseMS int64  `json:"pause_ms"`
+	Mode    string `json:"mode"`
+
+	// Verified is set when the content was compared and found equal; Digest
+	// and Items are then what both sides have.
+	Verified bool   `json:"verified"`
+	Items    int64  `json:"items"`
+	Digest   string `json:"digest"`
+
+	// Error and Hint are set when the outcome is failed, deferred, cancelled or
+	// unknown because of an error.
+	Error string `json:"error,omitempty"`
+	Hint  string `json:"hint,omitempty"`
+
+	Run        string    `json:"run"`
+	StartedAt  time.Time `json:"started_at"`
+	FinishedAt time.Time `json:"finished_at"`
+}
+
+// Trigger is why a run was made.
+type Trigger string
+
+const (
+	// Scheduled: a store was due.
+	Scheduled Trigger = "schedule"
+	// Manual: somebody asked for it.
+	Manual Trigger = "manual"
+)
+
+// Run is one pass over the stores that were due or asked for.
+type Run struct {
+	ID         string    `json:"id"`
+	Trigger    Trigger   `json:"trigger"`
+	StartedAt  time.Time `json:"started_at"`
+	FinishedAt time.Time `json:"finished_at"`
+	// ReclaimedBytes is the sum over all results.
+	ReclaimedBytes int64    `json:"reclaimed_bytes"`
+	Results        []Result `json:"results"`
+}
+
+// Past is what the policy and health need to know of one store.
+type Past struct {
+	// LastAttemptAt is the last time the store was looked at by a run.
+	LastAttemptAt time.Time `json:"last_attempt_at"`
+	// LastCompactionAt is the last time that Compact was started on it.
+	LastCompactionAt time.Time `json:"last_compaction_at"`
+	// LastSuccessAt is the last time a run ended as compacted, no_op or skipped:
+	// the store was looked at, and all is as it should be.
+	LastSuccessAt time.Time `json:"last_success_at"`
+	// ConsecutiveFailures counts failed runs since the last success.
+	ConsecutiveFailures int `json:"consecutive_failures"`
+	// LowYields counts consecutive compactions that gave back less than half of
+	// what was predicted.
+	LowYields int `json:"low_yields"`
+	// Unresolved is set while the last outcome is unknown and nobody has looked
+	// at the store since.
+	Unresolved bool `json:"unresolved"`
+}

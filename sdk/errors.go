@@ -1,0 +1,106 @@
+package sdk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// What went wrong, as far as a program decides on it. Test with errors.Is;
+// make one with Errorf. Each survives the wire in both directions.
+var (
+	// ErrBusy: somebody else holds the store.
+	ErrBusy = errors.New("store is busy")
+	// ErrNotFound: there is no store at the path, or the owner has none by the name.
+	ErrNotFound = errors.New("store not found")
+	// ErrCorrupt: the store is damaged, or no store of this engine.
+	ErrCorrupt = errors.New("store is corrupt")
+	// ErrNoSpace: not enough space to compact.
+	ErrNoSpace = errors.New("not enough space")
+	// ErrUnsupported: the backend cannot do this, or not to this store.
+	ErrUnsupported = errors.New("not supported")
+	// ErrInvalidOption: an option, mode or limit is wrong.
+	ErrInvalidOption = errors.New("invalid option")
+	// ErrCancelled: the call was cancelled, and all is as before.
+	ErrCancelled = errors.New("cancelled")
+	// ErrPermission: the operating system refuses access.
+	ErrPermission = errors.New("permission denied")
+	// ErrInternal: the backend failed in itself (a panic, a difference found by
+	// verification).
+	ErrInternal = errors.New("backend failed")
+	// ErrProtocol: host and backend speak no common version of the protocol.
+	ErrProtocol = errors.New("protocol mismatch")
+	// ErrConnection: the connection was lost, and with it the outcome of the
+	// call. Only clients return it; it has no code of its own.
+	ErrConnection = errors.New("connection to backend lost")
+)
+
+// Error is an error of a known kind with advice for the person who reads it.
+type Error struct {
+	// Kind is one of the sentinels above.
+	Kind error
+	// Message says what failed on what: "open /data/a.db: locked by process 12".
+	Message string
+	// Hint says what the person can do; may be empty.
+	Hint string
+	// Retryable is set when the same call may succeed a little later.
+	Retryable bool
+
+	cause error
+}
+
+// Errorf makes an Error of a kind. Busy, space and connection errors start out
+// retryable. A cause given with %w stays reachable by errors.Is and As.
+func Errorf(kind error, format string, args ...any) *Error {
+	err := fmt.Errorf(format, args...)
+	return &Error{
+		Kind:      kind,
+		Message:   err.Error(),
+		Retryable: kind == ErrBusy || kind == ErrNoSpace || kind == ErrConnection, //nolint:errorlint // kinds are compared by identity
+		cause:     errors.Unwrap(err),
+	}
+}
+
+// WithHint adds advice and returns the error.
+func (e *Error) WithHint(format string, args ...any) *Error {
+	e.Hint = fmt.Sprintf(format, args...)
+	return e
+}
+
+// Error returns the message without the hint.
+func (e *Error) Error() string { return e.Message }
+
+// Unwrap gives the kind and the cause.
+func (e *Error) Unwrap() []error {
+	if e.cause == nil {
+		return []error{e.Kind}
+	}
+	return []error{e.Kind, e.cause}
+}
+
+// HintOf returns the advice that err carries, or "".
+func HintOf(err error) string {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Hint
+	}
+	return ""
+}
+
+// Retryable says whether the call that returned err may succeed a little later.
+// An error of no known kind may: what failed is not known to be lasting.
+func Retryable(err error) bool {
+	if err == nil || IsCancelled(err) {
+		return false
+	}
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Retryable
+	}
+	return true
+}
+
+// IsCancelled says whether err is the end of a context or ErrCancelled.
+func IsCancelled(err error) bool {
+	return errors.Is(err, ErrCancelled) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}

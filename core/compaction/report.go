@@ -1,0 +1,53 @@
+package compaction
+
+import (
+	"time"
+
+	"github.com/wringdb/wring/sdk"
+)
+
+// Inspection is the measurement of one store, as people and programs see it.
+type Inspection struct {
+	Store  string `json:"store"`
+	Plugin string `json:"plugin"`
+	Engine string `json:"engine"`
+	Path   string `json:"path"`
+
+	TotalBytes       int64 `json:"total_bytes"`
+	AllocatedBytes   int64 `json:"allocated_bytes"`
+	LiveBytes        int64 `json:"live_bytes"`
+	ReclaimableBytes int64 `json:"reclaimable_bytes"`
+	// Ratio is ReclaimableBytes / AllocatedBytes, 0 to 1.
+	Ratio   float64            `json:"ratio"`
+	Method  sdk.Method         `json:"method"`
+	Metrics map[string]float64 `json:"metrics"`
+	// Map is how full consecutive equal parts of the store are, 0 to 100.
+	Map []int `json:"map"`
+
+	// Error and Hint are set instead of the figures when measuring failed.
+	Error string `json:"error,omitempty"`
+	Hint  string `json:"hint,omitempty"`
+}
+
+// Plan is what the next run would do to one store, and why.
+type Plan struct {
+	Store  string `json:"store"`
+	Plugin string `json:"plugin"`
+	Engine string `json:"engine"`
+	Path   string `json:"path"`
+	// Action is compact, skip, defer, or error when the store cannot be measured.
+	Action string `json:"action"`
+	// Code is the policy's reason for programs.
+	Code   string `json:"code"`
+	Reason string `json:"reason"`
+	Mode   string `json:"mode"`
+
+	AllocatedBytes int64   `json:"allocated_bytes"`
+	PredictedBytes int64   `json:"predicted_bytes"`
+	Ratio          float64 `json:"ratio"`
+	// NextAt is when the store is next due; zero where there is no schedule.
+	NextAt   time.Time `json:"next_at,omitzero"`
+	Warnings []string  `json:"warnings,omitempty"`
+	Error    string    `json:"error,omitempty"`
+	Hint     string    `json:"hint,omitempty"`
+}

@@ -2,6 +2,8 @@
 package event
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/wringdb/wring/core/history"
@@ -26,7 +28,8 @@ const (
 	StoreOverdue       Name = "store_overdue"
 )
 
-// Event is one thing that happened. Fields that do not apply are empty.
+// Event is one thing that happened. Fields that do not apply are empty. What
+// its pointers lead to is shared by all listeners and not to be changed.
 type Event struct {
 	// ID grows by one for each event since the host started, from 1.
 	ID   uint64    `json:"id"`
@@ -34,6 +37,10 @@ type Event struct {
 	Name Name      `json:"name"`
 	// Message is a sentence for people.
 	Message string `json:"message"`
+
+	// Dropped is how many events just before this one the listener has missed,
+	// because it was too slow or came too late.
+	Dropped uint64 `json:"dropped,omitempty"`
 
 	Run    string `json:"run,omitempty"`
 	Store  string `json:"store,omitempty"`
@@ -43,4 +50,63 @@ type Event struct {
 	Result   *history.Result `json:"result,omitempty"`
 	// Summary is set on run_complete, without the single results.
 	Summary *history.Run `json:"summary,omitempty"`
+}
+
+// String is the event as one line for people.
+func (e Event) String() string {
+	var line strings.Builder
+	if e.Dropped > 0 {
+		fmt.Fprintf(&line, "(%d missed) ", e.Dropped)
+	}
+	line.WriteString(e.Time.Format(time.RFC3339))
+	line.WriteByte(' ')
+	line.WriteString(string(e.Name))
+	if subject := e.subject(); subject != "" {
+		line.WriteByte(' ')
+		line.WriteString(subject)
+	}
+	if e.Message != "" {
+		line.WriteString(": ")
+		line.WriteString(e.Message)
+	}
+	if e.Progress != nil {
+		line.WriteString(": ")
+		line.WriteString(describe(*e.Progress))
+	}
+	return oneLine(line.String())
+}
+
+// subject is what the event is about, the nearest thing first.
+func (e Event) subject() string {
+	switch {
+	case e.Store != "":
+		return e.Store
+	case e.Plugin != "":
+		return e.Plugin
+	default:
+		return e.Run
+	}
+}
+
+func describe(p sdk.Progress) string {
+	amount := func(n int64) string { return strings.TrimSpace(fmt.Sprintf("%d %s", n, p.Unit)) }
+	if p.Unit == "bytes" {
+		amount = sdk.FormatBytes
+	}
+	if p.Total <= 0 {
+		return fmt.Sprintf("%s %s", p.Phase, amount(p.Done))
+	}
+	return fmt.Sprintf("%s %s of %s (%.0f %%)", p.Phase, amount(p.Done), amount(p.Total),
+		100*float64(p.Done)/float64(p.Total))
+}
+
+// oneLine keeps control characters, which names and errors of others may hold,
+// away from the terminal.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, s)
 }

@@ -1,0 +1,116 @@
+# Everything that a person or the CI runs. `make` alone lists the targets.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+# The release by its tag and the commits since; before the first tag, the commit.
+VERSION ?= $(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null || \
+	{ commit=$$(git describe --always --exclude '*' --dirty 2>/dev/null) && echo "v0.0.0-dev+$$commit"; } || \
+	echo v0.0.0-dev)
+
+# VCS stamping is off because VERSION says it already, and because git may
+# refuse a checkout that belongs to somebody else.
+GOBUILD := go build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)'
+
+# Passed to every `go test`: make test TESTFLAGS='-run TestDecide -v'
+TESTFLAGS ?=
+
+# Modules that are written against this one; each is tested as its author would.
+EXAMPLES := $(patsubst %/,%,$(dir $(wildcard examples/*/go.mod)))
+MODULES := $(EXAMPLES) .
+
+BUF := go tool -modfile=tools/buf/go.mod buf
+# Absolute, because the linter runs in the directory of each module.
+LINT := go tool -modfile=$(CURDIR)/tools/lint/go.mod golangci-lint
+
+# in_modules runs $(1) in each of MODULES, all of them even if one fails.
+define in_modules
+status=0; \
+for module in $(MODULES); do \
+	(cd "$$module" && $(1)) || status=1; \
+done; \
+exit $$status
+endef
+
+##@ Build and run
+
+.PHONY: help
+help: ## list the targets
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build wring and its plugins into bin/
+	$(GOBUILD) -o bin/wring ./cmd/host
+	$(GOBUILD) -o bin/wring-plugin-bolt ./plugins/bolt/cmd/wring-plugin-bolt
+	$(GOBUILD) -o bin/wring-plugin-pebble ./plugins/pebble/cmd/wring-plugin-pebble
+
+.PHONY: demo
+demo: build ## compact a bbolt and a Pebble store with the real host
+	bash examples/demo/run.sh
+
+.PHONY: generate
+generate: ## write the code that the protocol gives
+	$(BUF) generate
+
+.PHONY: clean
+clean: ## remove what build, demo and benchmarks leave
+	rm -rf bin dist demo examples/demo/data bench/out coverage.out
+
+##@ Test
+
+.PHONY: test
+test: ## run the tests of this module and of the examples
+	@$(call in_modules,go test $(TESTFLAGS) ./...)
+
+##@ Check
+
+.PHONY: check
+check: check-format check-modules check-imports check-proto check-generated check-vet check-lint check-race ## run all checks below
+
+.PHONY: check-format
+check-format: ## Go and protocol files are formatted
+	@files=$$(find . -name '*.go' -not -path '*/testdata/*' -not -path '*/node_modules/*' -print0 | xargs -0 gofmt -l); \
+	if [ -n "$$files" ]; then \
+		echo "not formatted (gofmt -w):"; echo "$$files"; exit 1; \
+	fi
+	$(BUF) format --diff --exit-code
+
+.PHONY: check-modules
+check-modules: ## go.mod and go.sum are tidy
+	@$(call in_modules,go mod tidy -diff)
+
+.PHONY: check-imports
+check-imports: ## import rules, reviewed dependencies, package comments, file sizes
+	go test -count=1 ./internal/habits
+
+.PHONY: check-proto
+check-proto: check-proto-lint check-proto-breaking ## the protocol is well formed and only grows
+
+.PHONY: check-proto-lint
+check-proto-lint:
+	$(BUF) lint
+
+.PHONY: check-proto-breaking
+check-proto-breaking:
+	@tools/buf/breaking.sh
+
+.PHONY: check-generated
+check-generated: ## generated code is up to date
+	@tools/buf/generated.sh
+
+.PHONY: check-vet
+check-vet: ## go vet on this system, and vet and build for macOS
+	@$(call in_modules,go vet ./...)
+	GOOS=darwin GOARCH=arm64 go vet ./...
+	GOOS=darwin GOARCH=arm64 go build -buildvcs=false ./...
+
+.PHONY: check-lint
+check-lint: ## golangci-lint
+	@$(call in_modules,$(LINT) run ./...)
+
+.PHONY: check-race
+check-race: ## the tests under the race detector
+	go test -race $(TESTFLAGS) ./...

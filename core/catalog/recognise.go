@@ -1,0 +1,196 @@
+package catalog
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/wringdb/wring/sdk"
+)
+
+// maxMagic bounds how many bytes of a signature are compared.
+const maxMagic = 4096
+
+// Recognise returns the name of the plugin whose signature matches the file or
+// directory at path. It reads a few bytes of the file, or the names in the
+// directory.
+func (c *Catalog) Recognise(ctx context.Context, path string) (string, error) {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", sdk.Errorf(sdk.ErrNotFound, "%s: there is no such file or directory", path).
+			WithHint("check the path; the stores of a running host are listed by: wring status")
+	case errors.Is(err, fs.ErrPermission):
+		return "", sdk.Errorf(sdk.ErrPermission, "look at %s: %w", path, err).
+			WithHint("run wring as a user who may read the store")
+	case err != nil:
+		return "", fmt.Errorf("look at %s: %w", path, err)
+	case info.Mode()&fs.ModeSocket != 0:
+		return "", sdk.Errorf(sdk.ErrUnsupported, "%s is a socket, not a store", path).
+			WithHint("an application that serves its own stores is reached through the configuration: owner = %q", path)
+	case !info.IsDir() && !info.Mode().IsRegular():
+		return "", sdk.Errorf(sdk.ErrUnsupported, "%s is neither a file nor a directory", path).
+			WithHint("name a database")
+	case info.Mode().IsRegular() && info.Size() == 0:
+		return "", sdk.Errorf(sdk.ErrCorrupt, "%s is empty (0 bytes)", path).
+			WithHint("there is nothing in it to compact")
+	}
+
+	known := c.known(ctx)
+	if err := ctx.Err(); err != nil {
+		return "", fmt.Errorf("recognise %s: %w", path, err)
+	}
+	store, err := openCandidate(path, info)
+	if err != nil {
+		return "", err
+	}
+	defer store.close()
+
+	var names, matching, silent []string
+	for _, k := range known {
+		if k.err != nil {
+			silent = append(silent, fmt.Sprintf("%s (%v)", k.name, k.err))
+			continue
+		}
+		names = append(names, k.name)
+		if slices.ContainsFunc(k.desc.Signatures, store.matches) {
+			matching = append(matching, k.name)
+		}
+	}
+	switch len(matching) {
+	case 1:
+		return matching[0], nil
+	case 0:
+		return "", unrecognised(path, info.IsDir(), names, silent, c.placesText())
+	default:
+		return "", sdk.Errorf(sdk.ErrUnsupported, "%s is recognised by several plugins: %s", path, strings.Join(matching, ", ")).
+			WithHint("choose one of them with --plugin")
+	}
+}
+
+func unrecognised(path string, dir bool, names, silent []string, places string) error {
+	message := path + ": no plugin recognises this file"
+	if dir {
+		message = path + ": no plugin recognises this directory"
+	}
+	hint := "name one with --plugin if you are sure what it is"
+	if len(names) > 0 {
+		message += "; known: " + strings.Join(names, ", ")
+	} else {
+		message += ": none is known, " + places
+		hint = "install the plugin for this engine there, or name its directory with plugin_dirs"
+	}
+	if len(silent) > 0 {
+		message += "; not asked: " + strings.Join(silent, "; ")
+	}
+	return sdk.Errorf(sdk.ErrUnsupported, "%s", message).WithHint("%s", hint)
+}
+
+// knownPlugin is one that could recognise something, or why it cannot.
+type knownPlugin struct {
+	name string
+	desc sdk.Description
+	err  error
+}
+
+// known asks all plugins at the same time what they are.
+func (c *Catalog) known(ctx context.Context) []knownPlugin {
+	var known []knownPlugin
+	var programs []Program
+	for _, f := range c.List() {
+		if f.State == Shadowed {
+			continue
+		}
+		k := knownPlugin{name: f.Name}
+		if f.State != Ready {
+			k.err = errors.New(f.Error)
+		}
+		known = append(known, k)
+		programs = append(programs, f.Program)
+	}
+	var wg sync.WaitGroup
+	for i := range known {
+		if known[i].err != nil {
+			continue
+		}
+		wg.Go(func() { known[i].desc, known[i].err = c.describe(ctx, programs[i]) })
+	}
+	wg.Wait()
+	return known
+}
+
+// candidate is a path that signatures are held against.
+type candidate struct {
+	path  string
+	file  *os.File // nil for a directory
+	names []string // of a directory
+}
+
+func openCandidate(path string, info fs.FileInfo) (*candidate, error) {
+	// Without waiting: a pipe may have taken the file's place.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		kind := sdk.ErrNotFound
+		if errors.Is(err, fs.ErrPermission) {
+			kind = sdk.ErrPermission
+		}
+		return nil, sdk.Errorf(kind, "recognise: %w", err).WithHint("run wring as a user who may read the store")
+	}
+	if !info.IsDir() {
+		return &candidate{path: path, file: f}, nil
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", path, err)
+	}
+	return &candidate{path: path, names: names}, nil
+}
+
+func (c *candidate) close() {
+	if c.file != nil {
+		_ = c.file.Close() // only read
+	}
+}
+
+// matches says whether all parts of a signature that are set hold. In a
+// directory the magic is looked for in the entry that the signature names.
+func (c *candidate) matches(s sdk.Signature) bool {
+	if s.DirEntry == "" {
+		return c.file != nil && len(s.Magic) > 0 && hasMagic(c.file, s)
+	}
+	return c.file == nil && slices.ContainsFunc(c.names, func(name string) bool {
+		if ok, err := path.Match(s.DirEntry, name); err != nil || !ok {
+			return false
+		}
+		return len(s.Magic) == 0 || fileHasMagic(filepath.Join(c.path, name), s)
+	})
+}
+
+func fileHasMagic(path string, s sdk.Signature) bool {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return hasMagic(f, s)
+}
+
+func hasMagic(r io.ReaderAt, s sdk.Signature) bool {
+	if s.Offset < 0 || len(s.Magic) > maxMagic {
+		return false
+	}
+	got := make([]byte, len(s.Magic))
+	_, err := r.ReadAt(got, s.Offset)
+	return err == nil && bytes.Equal(got, s.Magic)
+}

@@ -13,7 +13,8 @@ type Settings struct {
 	// MaxFree, when set, is the amount of reclaimable bytes from which a store
 	// is compacted whatever its ratio.
 	MaxFree int64
-	// MinGap is the least time between two compactions of the store.
+	// MinGap is the least time between two compactions of the store; MaxFree
+	// does not pass over it.
 	MinGap time.Duration
 	// QuarantineAfter is how many failed runs in a row end the automatic
 	// attempts, until a person asks for one; 0 never does.
@@ -22,7 +23,9 @@ type Settings struct {
 
 // Input is what is known about a store now.
 type Input struct {
-	Now time.Time
+	// Name of the store, for sentences; may be empty.
+	Name string
+	Now  time.Time
 	// What was measured, in allocated bytes.
 	AllocatedBytes   int64
 	ReclaimableBytes int64
@@ -38,9 +41,11 @@ type Input struct {
 	WindowOpen  bool
 	WindowOpens time.Time
 
-	// Manual is set when a person asked: quarantine and min gap do not apply.
+	// Manual is set when a person asked: quarantine and min gap do not apply,
+	// thresholds and windows do.
 	Manual bool
-	// Force passes over thresholds and windows, never over safety.
+	// Force passes over thresholds and windows, never over safety, and without
+	// Manual not over quarantine and min gap.
 	Force bool
 }
 

@@ -49,7 +49,7 @@ build: ## build wring and its plugins into bin/
 
 .PHONY: demo
 demo: build ## compact a bbolt and a Pebble store with the real host
-	bash examples/demo/run.sh
+	bash internal/demo/run.sh
 
 .PHONY: generate
 generate: ## write the code that the protocol gives
@@ -57,7 +57,7 @@ generate: ## write the code that the protocol gives
 
 .PHONY: clean
 clean: ## remove what build, demo and benchmarks leave
-	rm -rf bin dist demo examples/demo/data bench/out coverage.out
+	rm -rf bin dist demo bench/out coverage.out
 
 ##@ Test
 

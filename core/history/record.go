@@ -34,6 +34,8 @@ type Result struct {
 	Path   string `json:"path"`
 
 	Outcome Outcome `json:"outcome"`
+	// Code is the reason for programs: the policy's, or one of the constants.
+	Code string `json:"code,omitempty"`
 	// Reason is a sentence for people: why it was skipped, deferred or failed,
 	// or why it was compacted.
 	Reason string `json:"reason"`
@@ -63,10 +65,51 @@ type Result struct {
 	Error string `json:"error,omitempty"`
 	Hint  string `json:"hint,omitempty"`
 
+	// Run is the ID of the run. StartedAt is when the store's turn came, which
+	// may be never; FinishedAt is when the outcome was known.
 	Run        string    `json:"run"`
-	StartedAt  time.Time `json:"started_at"`
-	FinishedAt time.Time `json:"finished_at"`
+	StartedAt  time.Time `json:"started_at,omitzero"`
+	FinishedAt time.Time `json:"finished_at,omitzero"`
 }
+
+// Codes of results that no policy decided. Locked, NoSpace and OwnerAway come
+// with Deferred; AlreadyRunning, Vanished and NoFiles with Skipped.
+const (
+	// CodeLocked: somebody else holds the store.
+	CodeLocked = "locked"
+	// CodeNoSpace: the disk is too full to compact.
+	CodeNoSpace = "no_space"
+	// CodeOwnerAway: the application that owns the store does not answer.
+	CodeOwnerAway = "owner_away"
+	// CodeAlreadyRunning: another run is busy with the store, and its result is
+	// the one that counts.
+	CodeAlreadyRunning = "already_running"
+	// CodeVanished: a file that a pattern matched is gone again.
+	CodeVanished = "vanished"
+	// CodeNoFiles: a pattern matches nothing.
+	CodeNoFiles = "no_files"
+	// CodeNotReached: the run ended before the store's turn.
+	CodeNotReached = "not_reached"
+	// CodeCancelled: stopped in the middle; the store is as it was.
+	CodeCancelled = "cancelled"
+	// CodeStalled: no progress for too long.
+	CodeStalled = "stalled"
+	// CodeLost: the connection was lost, or the host ended, in the middle.
+	CodeLost = "lost"
+	// CodeError: an attempt failed.
+	CodeError = "error"
+	// CodeNoOp: the backend found nothing to do.
+	CodeNoOp = "no_op"
+)
+
+// codeMinGap is the policy's: compacted too recently to do it again.
+const codeMinGap = "min_gap"
+
+// Policy codes that come after a look at the store.
+const (
+	codeWindow      = "window"
+	codeQuarantined = "quarantined"
+)
 
 // Trigger is why a run was made.
 type Trigger string
@@ -83,7 +126,7 @@ type Run struct {
 	ID         string    `json:"id"`
 	Trigger    Trigger   `json:"trigger"`
 	StartedAt  time.Time `json:"started_at"`
-	FinishedAt time.Time `json:"finished_at"`
+	FinishedAt time.Time `json:"finished_at,omitzero"`
 	// ReclaimedBytes is the sum over all results.
 	ReclaimedBytes int64    `json:"reclaimed_bytes"`
 	Results        []Result `json:"results"`
@@ -92,16 +135,18 @@ type Run struct {
 // Past is what the policy and health need to know of one store.
 type Past struct {
 	// LastAttemptAt is the last time the store was looked at by a run.
-	LastAttemptAt time.Time `json:"last_attempt_at"`
+	LastAttemptAt time.Time `json:"last_attempt_at,omitzero"`
 	// LastCompactionAt is the last time that Compact was started on it.
-	LastCompactionAt time.Time `json:"last_compaction_at"`
+	LastCompactionAt time.Time `json:"last_compaction_at,omitzero"`
 	// LastSuccessAt is the last time a run ended as compacted, no_op or skipped:
 	// the store was looked at, and all is as it should be.
-	LastSuccessAt time.Time `json:"last_success_at"`
-	// ConsecutiveFailures counts failed runs since the last success.
+	LastSuccessAt time.Time `json:"last_success_at,omitzero"`
+	// ConsecutiveFailures counts runs since the last success that ended as
+	// failed or unknown. A store that is left alone for the min gap after a
+	// failure has not succeeded.
 	ConsecutiveFailures int `json:"consecutive_failures"`
 	// LowYields counts consecutive compactions that gave back less than half of
-	// what was predicted.
+	// what was predicted, those that found nothing to do included.
 	LowYields int `json:"low_yields"`
 	// Unresolved is set while the last outcome is unknown and nobody has looked
 	// at the store since.

@@ -1,0 +1,114 @@
+package history
+
+import (
+	"maps"
+	"slices"
+	"sync"
+)
+
+// memory keeps the history of one process. A run leaves nothing behind when it
+// is interrupted, since the process ends with it.
+type memory struct {
+	keep int
+
+	mu       sync.Mutex
+	added    map[string]map[string]bool // run → stores whose result was added
+	allRuns  []Run                      // oldest first, as are the results
+	byStore  map[string][]Result
+	allPasts map[string]Past
+}
+
+var _ records = (*memory)(nil)
+
+func newMemory(keep int) *memory {
+	return &memory{
+		keep:     keep,
+		added:    map[string]map[string]bool{},
+		byStore:  map[string][]Result{},
+		allPasts: map[string]Past{},
+	}
+}
+
+func (m *memory) beginRun(run Run) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.added[run.ID] = map[string]bool{}
+	return nil
+}
+
+func (m *memory) beginCompaction(Result) error { return nil }
+
+func (m *memory) addResult(r Result) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.added[r.Run] != nil {
+		m.added[r.Run][r.Store] = true
+	}
+	m.apply(r)
+	return nil
+}
+
+func (m *memory) addRun(run Run) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	run.Results = slices.Clone(run.Results)
+	for _, r := range run.Results {
+		if !m.added[run.ID][r.Store] {
+			m.apply(r)
+		}
+	}
+	delete(m.added, run.ID)
+	m.allRuns = lastOf(append(m.allRuns, run), m.keep)
+	return nil
+}
+
+func (m *memory) apply(r Result) {
+	if r.Code == CodeAlreadyRunning {
+		return
+	}
+	m.byStore[r.Store] = lastOf(append(m.byStore[r.Store], r), m.keep)
+	m.allPasts[r.Store] = m.allPasts[r.Store].After(r)
+}
+
+func lastOf[T any](all []T, n int) []T {
+	return slices.Delete(all, 0, max(0, len(all)-n))
+}
+
+func (m *memory) runs(n int) ([]Run, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	runs := newestFirst(m.allRuns, n)
+	for i := range runs {
+		runs[i].Results = slices.Clone(runs[i].Results)
+	}
+	return runs, nil
+}
+
+func (m *memory) results(store string, n int) ([]Result, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return newestFirst(m.byStore[store], n), nil
+}
+
+func newestFirst[T any](all []T, n int) []T {
+	if n <= 0 || n > len(all) {
+		n = len(all)
+	}
+	newest := slices.Clone(all[len(all)-n:])
+	slices.Reverse(newest)
+	return newest
+}
+
+func (m *memory) past(store string) (Past, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.allPasts[store], nil
+}
+
+func (m *memory) pasts() (map[string]Past, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.allPasts), nil
+}
+
+func (m *memory) close() error { return nil }

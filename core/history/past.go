@@ -1,0 +1,87 @@
+package history
+
+import "time"
+
+// After is the past once r has happened.
+func (p Past) After(r Result) Past {
+	if r.Code == CodeAlreadyRunning || r.Code == CodeNotReached {
+		return p // nobody looked at the store
+	}
+	p.LastAttemptAt = r.FinishedAt
+	// A deferred attempt was refused before it began.
+	if r.Attempts > 0 && r.Outcome != Deferred {
+		p.LastCompactionAt = r.StartedAt
+	}
+	switch r.Outcome {
+	case Compacted, NoOp:
+		p = p.succeeded(r)
+		p.Unresolved = false
+		p.LowYields = lowYields(p.LowYields, r)
+	case Skipped:
+		p.Unresolved = false
+		if r.Code != codeMinGap || p.ConsecutiveFailures == 0 {
+			p = p.succeeded(r)
+		}
+	case Deferred:
+		// Whoever holds the store may be the compaction that was lost.
+		if r.Code == codeWindow || r.Code == codeQuarantined {
+			p.Unresolved = false
+		}
+	case Failed:
+		p.ConsecutiveFailures++
+		p.Unresolved = p.Unresolved && r.Attempts == 0
+	case Cancelled:
+		p.Unresolved = p.Unresolved && r.Attempts == 0
+	case Unknown:
+		p.ConsecutiveFailures++
+		p.Unresolved = true
+	}
+	return p
+}
+
+func (p Past) succeeded(r Result) Past {
+	p.LastSuccessAt = r.FinishedAt
+	p.ConsecutiveFailures = 0
+	return p
+}
+
+func lowYields(before int, r Result) int {
+	switch {
+	case r.PredictedBytes <= 0:
+		return before // nothing was promised
+	case r.ReclaimedBytes < r.PredictedBytes/2:
+		return before + 1
+	default:
+		return 0
+	}
+}
+
+// degradedAfter is how many failed runs in a row make a store degraded.
+const degradedAfter = 3
+
+// Health is how well a store is looked after.
+type Health struct {
+	LastCompactionAt    time.Time `json:"last_compaction_at,omitzero"`
+	LastSuccessAt       time.Time `json:"last_success_at,omitzero"`
+	ConsecutiveFailures int       `json:"consecutive_failures"`
+	// Degraded after three failures in a row.
+	Degraded bool `json:"degraded"`
+	// Overdue when the last success is longer ago than the schedule allows.
+	Overdue bool `json:"overdue"`
+	// Unresolved while the last outcome is unknown.
+	Unresolved bool `json:"unresolved"`
+}
+
+// Health judges the past at a time. Due is when the store was first due after
+// its last success; zero means that it has no schedule and is never overdue.
+// After is how long it may stay due; 0 switches overdue off.
+func (p Past) Health(now, due time.Time, after time.Duration) Health {
+	return Health{
+		LastCompactionAt:    p.LastCompactionAt,
+		LastSuccessAt:       p.LastSuccessAt,
+		ConsecutiveFailures: p.ConsecutiveFailures,
+		Degraded:            p.ConsecutiveFailures >= degradedAfter,
+		Overdue:             after > 0 && !due.IsZero() && p.LastSuccessAt.Before(due) && now.After(due.Add(after)),
+		Unresolved:          p.Unresolved,
+	}
+}

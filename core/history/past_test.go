@@ -1,0 +1,119 @@
+package history
+
+import (
+	"testing"
+	"time"
+)
+
+func TestPastAfter(t *testing.T) {
+	start, end := noon, noon.Add(time.Minute)
+	earlier := noon.Add(-time.Hour)
+	trouble := Past{LastAttemptAt: earlier, LastCompactionAt: earlier, LastSuccessAt: earlier, ConsecutiveFailures: 2, LowYields: 1, Unresolved: true}
+	compaction := Result{Attempts: 1, PredictedBytes: 100, ReclaimedBytes: 90}
+
+	// change is what a result makes of trouble.
+	for _, test := range []struct {
+		name   string
+		result Result
+		change func(p *Past)
+	}{
+		{"compacted", with(compaction, Compacted, "worthwhile"), func(p *Past) {
+			*p = Past{LastAttemptAt: end, LastCompactionAt: start, LastSuccessAt: end}
+		}},
+		{"compacted, half of what was predicted", Result{Outcome: Compacted, Attempts: 1, PredictedBytes: 100, ReclaimedBytes: 50}, func(p *Past) {
+			*p = Past{LastAttemptAt: end, LastCompactionAt: start, LastSuccessAt: end}
+		}},
+		{"compacted, less than half", Result{Outcome: Compacted, Attempts: 1, PredictedBytes: 100, ReclaimedBytes: 49}, func(p *Past) {
+			*p = Past{LastAttemptAt: end, LastCompactionAt: start, LastSuccessAt: end, LowYields: 2}
+		}},
+		{"no_op where much was predicted", Result{Outcome: NoOp, Attempts: 1, PredictedBytes: 100}, func(p *Past) {
+			*p = Past{LastAttemptAt: end, LastCompactionAt: start, LastSuccessAt: end, LowYields: 2}
+		}},
+		{"no_op where nothing was predicted", Result{Outcome: NoOp, Attempts: 1}, func(p *Past) {
+			*p = Past{LastAttemptAt: end, LastCompactionAt: start, LastSuccessAt: end, LowYields: 1}
+		}},
+		{"below a threshold", Result{Outcome: Skipped, Code: "below_ratio"}, func(p *Past) {
+			*p = Past{LastAttemptAt: end, LastCompactionAt: earlier, LastSuccessAt: end, LowYields: 1}
+		}},
+		{"min gap after a failure", Result{Outcome: Skipped, Code: codeMinGap}, func(p *Past) {
+			p.LastAttemptAt, p.Unresolved = end, false
+		}},
+		{"another run is busy with it", Result{Outcome: Skipped, Code: CodeAlreadyRunning}, func(*Past) {}},
+		{"its turn never came", Result{Outcome: Cancelled, Code: CodeNotReached}, func(*Past) {}},
+		{"locked", Result{Outcome: Deferred, Code: CodeLocked, Attempts: 1}, func(p *Past) { p.LastAttemptAt = end }},
+		{"owner away", Result{Outcome: Deferred, Code: CodeOwnerAway}, func(p *Past) { p.LastAttemptAt = end }},
+		{"outside its window", Result{Outcome: Deferred, Code: codeWindow}, func(p *Past) {
+			p.LastAttemptAt, p.Unresolved = end, false
+		}},
+		{"could not be measured", with(Result{}, Failed, CodeError), func(p *Past) {
+			p.LastAttemptAt, p.ConsecutiveFailures = end, 3
+		}},
+		{"failed to compact", with(compaction, Failed, CodeError), func(p *Past) {
+			p.LastAttemptAt, p.LastCompactionAt, p.ConsecutiveFailures, p.Unresolved = end, start, 3, false
+		}},
+		{"cancelled while measuring", with(Result{}, Cancelled, CodeCancelled), func(p *Past) { p.LastAttemptAt = end }},
+		{"cancelled while compacting", with(compaction, Cancelled, CodeCancelled), func(p *Past) {
+			p.LastAttemptAt, p.LastCompactionAt, p.Unresolved = end, start, false
+		}},
+		{"lost", with(compaction, Unknown, CodeLost), func(p *Past) {
+			p.LastAttemptAt, p.LastCompactionAt, p.ConsecutiveFailures = end, start, 3
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			test.result.StartedAt, test.result.FinishedAt = start, end
+			want := trouble
+			test.change(&want)
+			if got := trouble.After(test.result); got != want {
+				t.Errorf("got  %+v\nwant %+v", got, want)
+			}
+		})
+	}
+	t.Run("min gap after a success", func(t *testing.T) {
+		got := Past{LastSuccessAt: earlier}.After(Result{Outcome: Skipped, Code: codeMinGap, StartedAt: start, FinishedAt: end})
+		if !got.LastSuccessAt.Equal(end) {
+			t.Errorf("the last success is %v, want %v", got.LastSuccessAt, end)
+		}
+	})
+	t.Run("lost for the first time", func(t *testing.T) {
+		if got := (Past{}).After(with(compaction, Unknown, CodeLost)); !got.Unresolved {
+			t.Error("not unresolved")
+		}
+	})
+}
+
+func with(r Result, outcome Outcome, code string) Result {
+	r.Outcome, r.Code = outcome, code
+	return r
+}
+
+func TestHealth(t *testing.T) {
+	due := noon
+	for _, test := range []struct {
+		name              string
+		past              Past
+		now               time.Time
+		due               time.Time
+		after             time.Duration
+		overdue, degraded bool
+	}{
+		{name: "in time", past: Past{LastSuccessAt: due.Add(time.Minute)}, now: due.Add(9 * time.Hour), due: due, after: time.Hour},
+		{name: "due", now: due.Add(time.Hour), due: due, after: time.Hour},
+		{name: "overdue", now: due.Add(time.Hour + 1), due: due, after: time.Hour, overdue: true},
+		{name: "overdue after an old success", past: Past{LastSuccessAt: due.Add(-time.Hour)}, now: due.Add(2 * time.Hour), due: due, after: time.Hour, overdue: true},
+		{name: "without schedule", now: due.Add(1000 * time.Hour), after: time.Hour},
+		{name: "switched off", now: due.Add(1000 * time.Hour), due: due},
+		{name: "two failures", past: Past{ConsecutiveFailures: 2}, now: due, due: due, after: time.Hour},
+		{name: "three failures", past: Past{ConsecutiveFailures: 3, Unresolved: true}, now: due, due: due, after: time.Hour, degraded: true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got := test.past.Health(test.now, test.due, test.after)
+			if got.Overdue != test.overdue || got.Degraded != test.degraded {
+				t.Errorf("got %+v", got)
+			}
+			if got.ConsecutiveFailures != test.past.ConsecutiveFailures || got.Unresolved != test.past.Unresolved ||
+				!got.LastSuccessAt.Equal(test.past.LastSuccessAt) {
+				t.Errorf("%+v does not say what the past says", got)
+			}
+		})
+	}
+}

@@ -44,7 +44,7 @@ const forgetAfter = 400 * 24 * time.Hour
 type file struct {
 	db   *bolt.DB
 	f    *os.File // the database's own
-	keep int
+	keep atomic.Uint64
 	// broken is set when touching the file has gone wrong in the middle of
 	// bbolt, whose locks may be held for ever since.
 	broken atomic.Bool
@@ -59,7 +59,8 @@ func openFile(path string, keep int, logger hclog.Logger, now func() time.Time) 
 		return nil, fmt.Errorf("make directory of the history: %w", err)
 	}
 	for setAside := false; ; setAside = true {
-		h := &file{keep: keep}
+		h := &file{}
+		h.setKeep(keep)
 		err := h.open(path, logger, now)
 		if err == nil {
 			return h, nil
@@ -170,6 +171,10 @@ func (h *file) guard(f func() error) (err error) {
 		}
 	}()
 	return f()
+}
+
+func (h *file) setKeep(keep int) {
+	h.keep.Store(uint64(keep)) //nolint:gosec // keep is positive
 }
 
 func (h *file) close() error {

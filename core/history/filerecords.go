@@ -101,6 +101,11 @@ func (h *file) completeRun(tx *bolt.Tx, run Run) error {
 			return err
 		}
 	}
+	for _, r := range summaries(run) {
+		if err := h.apply(tx, r); err != nil {
+			return err
+		}
+	}
 	if err := h.appendRecord(tx.Bucket(bucketRuns), run); err != nil {
 		return err
 	}
@@ -149,10 +154,11 @@ func (h *file) appendRecord(b *bolt.Bucket, record any) error {
 		return err
 	}
 	// Numbers have no gaps, so all up to this one are too old.
-	if sequence <= uint64(h.keep) { //nolint:gosec // keep is positive
+	keep := h.keep.Load()
+	if sequence <= keep {
 		return nil
 	}
-	tooOld := sequenceKey(sequence - uint64(h.keep)) //nolint:gosec // keep is positive
+	tooOld := sequenceKey(sequence - keep)
 	var old [][]byte
 	c := b.Cursor()
 	for key, _ := c.First(); key != nil && bytes.Compare(key, tooOld) <= 0; key, _ = c.Next() {

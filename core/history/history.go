@@ -38,6 +38,7 @@ type records interface {
 	past(store string) (Past, error)
 	pasts() (map[string]Past, error)
 
+	setKeep(keep int)
 	close() error
 }
 
@@ -95,6 +96,10 @@ func keepOrDefault(keep int) int {
 // Path of the file; empty for a history in memory.
 func (db *DB) Path() string { return db.path }
 
+// SetKeep changes how many runs, and results of each store, are kept from now
+// on; 0 means 20. What is too much goes when the next is added.
+func (db *DB) SetKeep(keep int) { db.records.setKeep(keepOrDefault(keep)) }
+
 // Close gives the file back.
 func (db *DB) Close() error { return db.records.close() }
 
@@ -127,7 +132,9 @@ func (db *DB) AddResult(r Result) error {
 
 // AddRun notes a run that has ended. The results that were not added before
 // enter the history and the past of their stores with it, all or none. A result
-// with CodeAlreadyRunning belongs to the run alone.
+// with CodeAlreadyRunning belongs to the run alone. The files of one pattern
+// are summed up as one more result, of the store that they are Configured by,
+// which is in the history of that store and not in the run.
 func (db *DB) AddRun(run Run) error {
 	if err := checkRun(run); err != nil {
 		return err

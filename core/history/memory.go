@@ -9,9 +9,8 @@ import (
 // memory keeps the history of one process. A run leaves nothing behind when it
 // is interrupted, since the process ends with it.
 type memory struct {
-	keep int
-
 	mu       sync.Mutex
+	keep     int
 	added    map[string]map[string]bool // run → stores whose result was added
 	allRuns  []Run                      // oldest first, as are the results
 	byStore  map[string][]Result
@@ -56,6 +55,9 @@ func (m *memory) addRun(run Run) error {
 		if !m.added[run.ID][r.Store] {
 			m.apply(r)
 		}
+	}
+	for _, r := range summaries(run) {
+		m.apply(r)
 	}
 	delete(m.added, run.ID)
 	m.allRuns = lastOf(append(m.allRuns, run), m.keep)
@@ -109,6 +111,12 @@ func (m *memory) pasts() (map[string]Past, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return maps.Clone(m.allPasts), nil
+}
+
+func (m *memory) setKeep(keep int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.keep = keep
 }
 
 func (m *memory) close() error { return nil }

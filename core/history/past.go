@@ -24,7 +24,7 @@ func (p Past) After(r Result) Past {
 		}
 	case Deferred:
 		// Whoever holds the store may be the compaction that was lost.
-		if r.Code == codeWindow || r.Code == codeQuarantined {
+		if r.Code == codeWindow {
 			p.Unresolved = false
 		}
 	case Failed:
@@ -56,15 +56,15 @@ func lowYields(before int, r Result) int {
 	}
 }
 
-// degradedAfter is how many failed runs in a row make a store degraded.
-const degradedAfter = 3
+// DegradedAfter is how many failed runs in a row make a store degraded.
+const DegradedAfter = 3
 
 // Health is how well a store is looked after.
 type Health struct {
 	LastCompactionAt    time.Time `json:"last_compaction_at,omitzero"`
 	LastSuccessAt       time.Time `json:"last_success_at,omitzero"`
 	ConsecutiveFailures int       `json:"consecutive_failures"`
-	// Degraded after three failures in a row.
+	// Degraded after DegradedAfter failures in a row.
 	Degraded bool `json:"degraded"`
 	// Overdue when the last success is longer ago than the schedule allows.
 	Overdue bool `json:"overdue"`
@@ -80,7 +80,7 @@ func (p Past) Health(now, due time.Time, after time.Duration) Health {
 		LastCompactionAt:    p.LastCompactionAt,
 		LastSuccessAt:       p.LastSuccessAt,
 		ConsecutiveFailures: p.ConsecutiveFailures,
-		Degraded:            p.ConsecutiveFailures >= degradedAfter,
+		Degraded:            p.ConsecutiveFailures >= DegradedAfter,
 		Overdue:             after > 0 && !due.IsZero() && p.LastSuccessAt.Before(due) && now.After(due.Add(after)),
 		Unresolved:          p.Unresolved,
 	}

@@ -45,6 +45,7 @@ func TestPastAfter(t *testing.T) {
 		{"outside its window", Result{Outcome: Deferred, Code: codeWindow}, func(p *Past) {
 			p.LastAttemptAt, p.Unresolved = end, false
 		}},
+		{"quarantined, so not looked at", Result{Outcome: Deferred, Code: "quarantined"}, func(p *Past) { p.LastAttemptAt = end }},
 		{"could not be measured", with(Result{}, Failed, CodeError), func(p *Past) {
 			p.LastAttemptAt, p.ConsecutiveFailures = end, 3
 		}},
@@ -116,4 +117,94 @@ func TestHealth(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestSummaryOfAPattern(t *testing.T) {
+	at := func(m int) time.Time { return noon.Add(time.Duration(m) * time.Minute) }
+	file := func(name string, outcome Outcome, code string, m int) Result {
+		return Result{
+			Store: "logs/" + name, Configured: "logs", Plugin: "bolt", Run: "r", Outcome: outcome, Code: code,
+			Reason: "because", ReclaimedBytes: 5, Attempts: 1, StartedAt: at(m), FinishedAt: at(m + 1),
+		}
+	}
+	for _, test := range []struct {
+		name   string
+		files  []Result
+		want   Outcome
+		code   string
+		reason string
+		past   Past
+	}{
+		{
+			name:   "one of them failed",
+			files:  []Result{file("a", Compacted, "", 1), file("b", Failed, CodeError, 2), file("c", Compacted, "", 3)},
+			want:   Failed,
+			code:   CodeError,
+			reason: "3 files: 1 failed, 2 compacted; logs/b: because",
+			past:   Past{LastAttemptAt: at(4), LastCompactionAt: at(1), ConsecutiveFailures: 1},
+		},
+		{
+			name:   "all skipped",
+			files:  []Result{file("a", Skipped, "below_ratio", 1)},
+			want:   Skipped,
+			code:   "below_ratio",
+			reason: "1 file: 1 skipped",
+			past:   Past{LastAttemptAt: at(2), LastCompactionAt: at(1), LastSuccessAt: at(2)},
+		},
+		{
+			name:   "one within its min gap",
+			files:  []Result{file("a", Skipped, "below_ratio", 1), file("b", Skipped, codeMinGap, 2)},
+			want:   Skipped,
+			code:   codeMinGap,
+			reason: "2 files: 2 skipped",
+			past:   Past{LastAttemptAt: at(3), LastCompactionAt: at(1), LastSuccessAt: at(3)},
+		},
+		{
+			name:   "some not looked at",
+			files:  []Result{file("a", Skipped, CodeAlreadyRunning, 1), file("b", NoOp, CodeNoOp, 2), file("c", Cancelled, CodeNotReached, 3)},
+			want:   NoOp,
+			code:   CodeNoOp,
+			reason: "1 file: 1 no_op",
+			past:   Past{LastAttemptAt: at(3), LastCompactionAt: at(2), LastSuccessAt: at(3)},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			eachKind(t, 5, func(t *testing.T, db func() *DB) {
+				check(t, db().AddRun(Run{ID: "r", Results: test.files}))
+				got := must(db().Results("logs", 0))(t)
+				if len(got) != 1 || got[0].Outcome != test.want || got[0].Code != test.code || got[0].Reason != test.reason {
+					t.Fatalf("the pattern's results are %+v", got)
+				}
+				past := must(db().Past("logs"))(t)
+				for _, at := range []*time.Time{&past.LastAttemptAt, &past.LastCompactionAt, &past.LastSuccessAt} {
+					*at = at.UTC()
+				}
+				if past != test.past {
+					t.Errorf("the pattern's past is %+v, want %+v", past, test.past)
+				}
+				if runs := must(db().Runs(0))(t); len(runs[0].Results) != len(test.files) {
+					t.Errorf("the run has %d results, want those of the files alone", len(runs[0].Results))
+				}
+			})
+		})
+	}
+	t.Run("nobody looked", func(t *testing.T) {
+		if got := summaries(Run{Results: []Result{file("a", Cancelled, CodeNotReached, 1)}}); len(got) != 0 {
+			t.Errorf("got %v", got)
+		}
+	})
+}
+
+func TestSetKeep(t *testing.T) {
+	eachKind(t, 5, func(t *testing.T, db func() *DB) {
+		for n := range 5 {
+			check(t, db().AddRun(runOf(n, "a")))
+		}
+		h := db()
+		h.SetKeep(2)
+		check(t, h.AddRun(runOf(5, "a")))
+		if got := runIDs(must(h.Runs(0))(t)); len(got) != 2 || got[0] != "r005" {
+			t.Errorf("runs are %v", got)
+		}
+	})
 }

@@ -32,6 +32,9 @@ type Result struct {
 	Plugin string `json:"plugin"`
 	Engine string `json:"engine"`
 	Path   string `json:"path"`
+	// Configured is the store in the configuration whose pattern found this
+	// file; empty for a store that is configured itself.
+	Configured string `json:"configured,omitempty"`
 
 	Outcome Outcome `json:"outcome"`
 	// Code is the reason for programs: the policy's, or one of the constants.
@@ -102,13 +105,12 @@ const (
 	CodeNoOp = "no_op"
 )
 
-// codeMinGap is the policy's: compacted too recently to do it again.
-const codeMinGap = "min_gap"
-
-// Policy codes that come after a look at the store.
+// Codes of the policy that matter for the past.
 const (
-	codeWindow      = "window"
-	codeQuarantined = "quarantined"
+	// codeMinGap: compacted too recently to do it again.
+	codeMinGap = "min_gap"
+	// codeWindow: worth it, but outside the store's windows.
+	codeWindow = "window"
 )
 
 // Trigger is why a run was made.

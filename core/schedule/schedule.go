@@ -9,7 +9,9 @@ import "time"
 type Settings struct {
 	// Every is the interval; used when Cron is empty.
 	Every time.Duration
-	// Cron is a five-field expression, in Zone.
+	// Cron is a five-field expression, in Zone. What clocks skip when they go
+	// forward is left out; what they show twice when they go back counts once,
+	// unless the hour is "*".
 	Cron string
 	Zone *time.Location // nil means time.Local
 	// Jitter (0 to 1) spreads an interval's runs: each is up to so much of
@@ -26,7 +28,8 @@ type Window struct {
 	// Days on which it opens; none means every day.
 	Days []time.Weekday
 	// From and To are minutes since midnight in Zone; To at or before From
-	// means the next day.
+	// means the next day. A time that clocks skip is the moment of the change,
+	// one that they show twice is the first.
 	From, To int
-	Zone     *time.Location // nil means time.Local
+	Zone     *time.Location // nil means that of the Settings
 }

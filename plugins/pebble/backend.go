@@ -1,0 +1,121 @@
+// Package pebble is wring's backend for Pebble stores: directories of sorted
+// tables in seven levels. It measures them without their lock and without
+// changing a byte, and compacts them in place, key range by key range, under
+// the store's own options.
+//
+// A store names its comparer, its merger and more, and only the program that
+// made it has the code behind the names. A store with names that are not
+// Pebble's own is refused; a plugin that knows them is ten lines:
+//
+//	package main
+//
+//	import (
+//		"example.org/app/keys"
+//		pebbledb "github.com/cockroachdb/pebble/v2"
+//		"github.com/wringdb/wring/plugins/pebble"
+//		"github.com/wringdb/wring/sdk"
+//	)
+//
+//	func main() {
+//		sdk.Serve(pebble.New(pebble.Config{
+//			Name:      "pebble-app",
+//			Comparers: []*pebbledb.Comparer{keys.Comparer},
+//		}))
+//	}
+package pebble
+
+import (
+	"cmp"
+	"context"
+	"os"
+	"sync"
+
+	pebbledb "github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/wringdb/wring/sdk"
+)
+
+// modeRanges compacts in place, one key range after the other.
+const modeRanges = "ranges"
+
+// optionFilterBits is the name of the only option.
+const optionFilterBits = "filter_bits"
+
+// Config is what a backend knows beside Pebble's own. The zero value serves
+// stores that were made with nothing of their own.
+type Config struct {
+	// Name as in wring-plugin-NAME; "pebble" when empty.
+	Name string
+	// Version of the plugin; the sdk fills it in when empty.
+	Version string
+	// Comparers, Mergers and FilterPolicies are found by the names in a store's
+	// OPTIONS file. A filter policy here also settles the bits per key.
+	Comparers      []*pebbledb.Comparer
+	Mergers        []*pebbledb.Merger
+	FilterPolicies []pebbledb.FilterPolicy
+	// KeySchemas are for columnar tables of comparers with a layout of their own.
+	KeySchemas []*pebbledb.KeySchema
+	// BlockPropertyCollectors are those that the application writes its tables
+	// with: tables that have block properties are rewritten with nothing less.
+	BlockPropertyCollectors []func() pebbledb.BlockPropertyCollector
+}
+
+// New makes a backend. It takes at most one Config that sets Name or Version;
+// the lists of several are joined.
+func New(configs ...Config) sdk.Backend {
+	b := &backend{fs: vfs.Default, sampleBytes: sampleBytes}
+	for _, c := range configs {
+		b.config.Name = cmp.Or(c.Name, b.config.Name)
+		b.config.Version = cmp.Or(c.Version, b.config.Version)
+		b.config.Comparers = append(b.config.Comparers, c.Comparers...)
+		b.config.Mergers = append(b.config.Mergers, c.Mergers...)
+		b.config.FilterPolicies = append(b.config.FilterPolicies, c.FilterPolicies...)
+		b.config.KeySchemas = append(b.config.KeySchemas, c.KeySchemas...)
+		b.config.BlockPropertyCollectors = append(b.config.BlockPropertyCollectors, c.BlockPropertyCollectors...)
+	}
+	b.config.Name = cmp.Or(b.config.Name, "pebble")
+	return b
+}
+
+type backend struct {
+	config Config
+	// fs is the file system that compactions work on; tests put faults in.
+	fs vfs.FS
+	// sampleBytes is how much of the tables a sampled measurement reads.
+	sampleBytes int64
+
+	mu sync.Mutex
+	// held are the directories that this backend has locked. The lock belongs to
+	// the process: a second attempt on the same directory by another name would
+	// succeed, and closing it would drop the first.
+	held []os.FileInfo
+}
+
+// Describe implements sdk.Backend.
+func (b *backend) Describe(context.Context) (sdk.Description, error) {
+	return sdk.Description{
+		Name:    b.config.Name,
+		Version: b.config.Version,
+		Engine:  "Pebble",
+		Capabilities: sdk.Capabilities{
+			Modes:               []string{modeRanges},
+			Verifies:            true,
+			MeasuresWithoutLock: true,
+		},
+		Options: sdk.Schema{{
+			Name: optionFilterBits,
+			Type: sdk.TypeNumber,
+			Help: "Bits per key of bloom filters in rewritten tables; by default what the store's tables have.",
+			Min:  sdk.Bound(1),
+			Max:  sdk.Bound(64),
+		}},
+		Signatures: []sdk.Signature{
+			{DirEntry: "marker.format-version.*"},
+			{DirEntry: "marker.manifest.*"},
+			{DirEntry: "CURRENT"},
+		},
+	}, nil
+}
+
+var _ sdk.Backend = (*backend)(nil)

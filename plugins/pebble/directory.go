@@ -1,0 +1,187 @@
+package pebble
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	pebbledb "github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/atomicfs"
+	"github.com/cockroachdb/pebble/v2/wal"
+
+	"github.com/wringdb/wring/sdk"
+)
+
+// directory is a store as the file system shows it, before any of it is read.
+type directory struct {
+	path    string // absolute, symbolic links resolved
+	files   []file
+	format  pebbledb.FormatMajorVersion
+	options string // name of the newest OPTIONS file, with its path
+}
+
+// file is a regular file in a store's directory.
+type file struct {
+	name            string
+	size, allocated int64
+}
+
+// number of a table or blob file by its name; ok is false for other files.
+func (f file) number(extension string) (number uint64, ok bool) {
+	digits, ok := strings.CutSuffix(f.name, extension)
+	if !ok {
+		return 0, false
+	}
+	number, err := strconv.ParseUint(digits, 10, 64)
+	return number, err == nil
+}
+
+func (f file) isLog() bool {
+	_, _, ok := wal.ParseLogFilename(f.name)
+	return ok
+}
+
+// openDirectory lists the store at path and says what is wrong where it is none
+// that this backend can serve.
+func openDirectory(path string) (directory, error) {
+	if path == "" {
+		return directory{}, sdk.Errorf(sdk.ErrNotFound, "a Pebble store is found by its path, and none was given")
+	}
+	resolved, err := filepath.EvalSymlinks(path)
+	if err == nil {
+		resolved, err = filepath.Abs(resolved)
+	}
+	if err != nil {
+		return directory{}, pathError(path, err)
+	}
+	d := directory{path: resolved}
+	if err := d.list(); err != nil {
+		return directory{}, err
+	}
+	return d, d.identify()
+}
+
+func (d *directory) list() error {
+	info, err := os.Stat(d.path)
+	if err != nil {
+		return pathError(d.path, err)
+	}
+	if !info.IsDir() {
+		return sdk.Errorf(sdk.ErrCorrupt, "%s is a file; a Pebble store is a directory", d.path).
+			WithHint("give the directory that holds CURRENT or the marker.* files")
+	}
+	entries, err := os.ReadDir(d.path)
+	if err != nil {
+		return pathError(d.path, err)
+	}
+	d.files = d.files[:0]
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // a writer removed it meanwhile
+		}
+		if err != nil {
+			return pathError(filepath.Join(d.path, entry.Name()), err)
+		}
+		if info.Mode().IsRegular() {
+			d.files = append(d.files, file{name: entry.Name(), size: info.Size(), allocated: allocatedBytes(info)})
+		}
+	}
+	if len(entries) == 0 {
+		return sdk.Errorf(sdk.ErrNotFound, "%s is empty: no store there", d.path)
+	}
+	return nil
+}
+
+// size of all files in the directory; directories in it do not count.
+func (d *directory) size() sdk.Size {
+	var s sdk.Size
+	for _, f := range d.files {
+		s.TotalBytes += f.size
+		s.AllocatedBytes += f.allocated
+	}
+	return s
+}
+
+func (d *directory) has(prefix string) bool {
+	for _, f := range d.files {
+		if strings.HasPrefix(f.name, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// identify finds out the store's format without reading more than its markers.
+func (d *directory) identify() error {
+	current := d.has("CURRENT")
+	switch {
+	case !d.has("marker.") && !current:
+		return sdk.Errorf(sdk.ErrCorrupt, "%s is no Pebble store: it has neither markers nor CURRENT", d.path).
+			WithHint("give the directory that the application opens with pebble.Open")
+	case !d.has("marker.manifest.") && current:
+		// Peek calls such a directory uninitialized, and some releases of
+		// Pebble 2 made a new store over it.
+		return sdk.Errorf(sdk.ErrUnsupported, "%s has format major version 1, of Pebble v1, LevelDB or RocksDB", d.path).
+			WithHint("open it once with Pebble v1 and a FormatMajorVersion of at least %d, or build a plugin on Pebble v1",
+				pebbledb.FormatMinSupported)
+	case !d.has("marker.manifest."):
+		return sdk.Errorf(sdk.ErrCorrupt, "%s has no marker of a manifest: creating the store was interrupted, or files are missing", d.path).
+			WithHint("restore the directory from a backup")
+	case d.has("marker.remote-obj-catalog."):
+		return sdk.Errorf(sdk.ErrUnsupported, "%s has tables in remote storage, which only its application can reach", d.path).
+			WithHint("let the application compact its store, as an owner")
+	}
+	text, err := atomicfs.ReadMarker(vfs.Default, d.path, "format-version")
+	if err != nil {
+		return sdk.Errorf(sdk.ErrCorrupt, "read the format of %s: %w", d.path, err)
+	}
+	format, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return sdk.Errorf(sdk.ErrCorrupt, "%s has the format major version %q, which is no number", d.path, text).
+			WithHint("restore the directory from a backup")
+	}
+	d.format = pebbledb.FormatMajorVersion(format)
+	if d.format < pebbledb.FormatMinSupported {
+		return sdk.Errorf(sdk.ErrUnsupported, "%s has format major version %d; the oldest that Pebble v2 opens is %d",
+			d.path, d.format, pebbledb.FormatMinSupported).
+			WithHint("open it once with Pebble v1 and a FormatMajorVersion of at least %d, or build a plugin on Pebble v1",
+				pebbledb.FormatMinSupported)
+	}
+	if d.format > pebbledb.FormatNewest {
+		return sdk.Errorf(sdk.ErrUnsupported, "%s has format major version %d; the newest that this plugin knows is %d",
+			d.path, d.format, pebbledb.FormatNewest).
+			WithHint("use a plugin that is built on the Pebble of the store's application, or newer")
+	}
+	desc, err := pebbledb.Peek(d.path, readOnly(vfs.Default))
+	if err != nil {
+		return sdk.Errorf(sdk.ErrCorrupt, "look at %s: %w", d.path, err)
+	}
+	if !desc.Exists {
+		return sdk.Errorf(sdk.ErrCorrupt, "%s has no manifest", d.path).WithHint("restore the directory from a backup")
+	}
+	if desc.OptionsFilename == "" {
+		return sdk.Errorf(sdk.ErrUnsupported, "%s has no OPTIONS file, so nobody can tell how its keys are ordered", d.path).
+			WithHint("open the store once with its application, which writes the file")
+	}
+	d.options = desc.OptionsFilename
+	return nil
+}
+
+// pathError gives an error of the operating system its kind.
+func pathError(path string, err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return sdk.Errorf(sdk.ErrNotFound, "no store at %s: %w", path, err)
+	case errors.Is(err, fs.ErrPermission):
+		return sdk.Errorf(sdk.ErrPermission, "read %s: %w", path, err).
+			WithHint("run as the user that owns the store")
+	default:
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+}

@@ -1,0 +1,205 @@
+package pebble
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// traffic counts the bytes of one call.
+type traffic struct{ read, written atomic.Int64 }
+
+// errReadOnlyFS is what a measurement gets that tries to change something.
+var errReadOnlyFS = errors.New("measuring must not change the store")
+
+// readOnlyFS lets Pebble open a store that somebody else may hold: it takes no
+// lock and refuses every change.
+type readOnlyFS struct {
+	vfs.FS
+	traffic *traffic
+	// hideLogs keeps Pebble from replaying the write-ahead log.
+	hideLogs bool
+
+	mu sync.Mutex
+	// replayed are the names of the log files that Pebble opened; it leaves
+	// obsolete ones alone.
+	replayed map[string]bool
+}
+
+func readOnly(inner vfs.FS) *readOnlyFS {
+	return &readOnlyFS{FS: inner, traffic: &traffic{}, replayed: map[string]bool{}}
+}
+
+func (f *readOnlyFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	inner, err := f.FS.Open(name, opts...)
+	if err != nil {
+		return nil, err
+	}
+	if base := filepath.Base(name); (file{name: base}).isLog() {
+		f.mu.Lock()
+		f.replayed[base] = true
+		f.mu.Unlock()
+	}
+	return &countedFile{File: inner, traffic: f.traffic}, nil
+}
+
+func (f *readOnlyFS) List(dir string) ([]string, error) {
+	names, err := f.FS.List(dir)
+	if err != nil || !f.hideLogs {
+		return names, err
+	}
+	shown := names[:0]
+	for _, name := range names {
+		if !(file{name: name}).isLog() {
+			shown = append(shown, name)
+		}
+	}
+	return shown, nil
+}
+
+// Lock succeeds without touching the LOCK file: opening and closing it would
+// drop the lock of an owner in this very process.
+func (f *readOnlyFS) Lock(string) (io.Closer, error) { return io.NopCloser(nil), nil }
+
+func (f *readOnlyFS) Create(string, vfs.DiskWriteCategory) (vfs.File, error) {
+	return nil, errReadOnlyFS
+}
+func (f *readOnlyFS) Link(string, string) error { return errReadOnlyFS }
+func (f *readOnlyFS) OpenReadWrite(string, vfs.DiskWriteCategory, ...vfs.OpenOption) (vfs.File, error) {
+	return nil, errReadOnlyFS
+}
+func (f *readOnlyFS) Remove(string) error         { return errReadOnlyFS }
+func (f *readOnlyFS) RemoveAll(string) error      { return errReadOnlyFS }
+func (f *readOnlyFS) Rename(string, string) error { return errReadOnlyFS }
+func (f *readOnlyFS) ReuseForWrite(string, string, vfs.DiskWriteCategory) (vfs.File, error) {
+	return nil, errReadOnlyFS
+}
+func (f *readOnlyFS) MkdirAll(string, os.FileMode) error { return errReadOnlyFS }
+
+// Unwrap shows nothing, lest somebody reach the file system below.
+func (f *readOnlyFS) Unwrap() vfs.FS { return nil }
+
+// workFS is what a compaction works on. It counts bytes, keeps the store's
+// OPTIONS file as its application wrote it, and stops tables from being
+// written once the compaction is cancelled.
+type workFS struct {
+	vfs.FS
+	traffic *traffic
+	// options is the text that stays in the OPTIONS file: ours would name
+	// the cache and the pacing of this compaction as the store's.
+	options []byte
+	// stopped holds the error that writes of tables fail with. Only then does
+	// Pebble give up a running compaction; it removes what it wrote so far.
+	stopped atomic.Pointer[error]
+}
+
+func (f *workFS) stop(err error) { f.stopped.Store(&err) }
+
+func (f *workFS) check(name string) error {
+	if err := f.stopped.Load(); err != nil && isTable(name) {
+		return *err
+	}
+	return nil
+}
+
+func isTable(name string) bool {
+	return strings.HasSuffix(name, ".sst") || strings.HasSuffix(name, ".blob")
+}
+
+func (f *workFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	return f.wrap(name)(f.FS.Open(name, opts...))
+}
+
+func (f *workFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	if err := f.check(name); err != nil {
+		return nil, err
+	}
+	return f.wrap(name)(f.FS.Create(name, category))
+}
+
+func (f *workFS) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
+	return f.wrap(name)(f.FS.OpenReadWrite(name, category, opts...))
+}
+
+func (f *workFS) ReuseForWrite(from, to string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	return f.wrap(to)(f.FS.ReuseForWrite(from, to, category))
+}
+
+// Rename puts the store's own text in place of an OPTIONS file that Pebble is
+// about to name.
+func (f *workFS) Rename(from, to string) error {
+	if strings.HasPrefix(filepath.Base(to), "OPTIONS-") {
+		if err := f.writeOptions(from); err != nil {
+			return err
+		}
+	}
+	return f.FS.Rename(from, to)
+}
+
+func (f *workFS) writeOptions(name string) error {
+	out, err := f.FS.Create(name, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	_, err = out.Write(append([]byte(nil), f.options...)) // Write may change its argument
+	if err == nil {
+		err = out.Sync()
+	}
+	if cerr := out.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+func (f *workFS) Unwrap() vfs.FS { return f.FS }
+
+func (f *workFS) wrap(name string) func(vfs.File, error) (vfs.File, error) {
+	return func(inner vfs.File, err error) (vfs.File, error) {
+		if err != nil {
+			return nil, err
+		}
+		return &countedFile{File: inner, traffic: f.traffic, check: func() error { return f.check(name) }}, nil
+	}
+}
+
+// countedFile adds what is read and written to the traffic.
+type countedFile struct {
+	vfs.File
+	traffic *traffic
+	check   func() error // before each write; may be nil
+}
+
+func (f *countedFile) Read(p []byte) (int, error) {
+	n, err := f.File.Read(p)
+	f.traffic.read.Add(int64(n))
+	return n, err
+}
+
+func (f *countedFile) ReadAt(p []byte, offset int64) (int, error) {
+	n, err := f.File.ReadAt(p, offset)
+	f.traffic.read.Add(int64(n))
+	return n, err
+}
+
+func (f *countedFile) Write(p []byte) (int, error) {
+	if f.check != nil {
+		if err := f.check(); err != nil {
+			return 0, err
+		}
+	}
+	n, err := f.File.Write(p)
+	f.traffic.written.Add(int64(n))
+	return n, err
+}
+
+var (
+	_ vfs.FS   = (*readOnlyFS)(nil)
+	_ vfs.FS   = (*workFS)(nil)
+	_ vfs.File = (*countedFile)(nil)
+)

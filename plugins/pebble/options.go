@@ -1,0 +1,249 @@
+package pebble
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	pebbledb "github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+
+	"github.com/wringdb/wring/sdk"
+)
+
+// standardFilterBits is what Pebble's documentation recommends, and what a
+// store gets whose tables do not tell.
+const standardFilterBits = 10
+
+// ownOptions is what a store's OPTIONS file says, as far as it can be restored.
+type ownOptions struct {
+	text   []byte
+	parsed pebbledb.Options
+	// bloomLevels are the levels whose filters are Pebble's bloom filters: the
+	// file names them without their bits per key.
+	bloomLevels []int
+	// unknown are settings that this version of Pebble does not have.
+	unknown []string
+}
+
+// logDirs are the directories where the write-ahead log may be.
+func (o *ownOptions) logDirs(d directory) []string {
+	dirs := []string{d.path}
+	if o.parsed.WALDir != "" {
+		dirs[0] = o.parsed.WALDir
+	}
+	if o.parsed.WALFailover != nil {
+		dirs = append(dirs, o.parsed.WALFailover.Secondary.Dirname)
+	}
+	return dirs
+}
+
+// readOptions restores a store's options, and refuses where a part of them is
+// code that this backend does not have.
+func (b *backend) readOptions(d directory) (*ownOptions, error) {
+	text, err := os.ReadFile(d.options)
+	if err != nil {
+		return nil, pathError(d.options, err)
+	}
+	own := &ownOptions{text: text}
+	if err := own.parsed.Parse(string(text), b.parseHooks(d, own)); err != nil {
+		var typed *sdk.Error
+		if errors.As(err, &typed) {
+			return nil, typed
+		}
+		return nil, sdk.Errorf(sdk.ErrCorrupt, "understand %s: %w", d.options, err).
+			WithHint("open the store once with its application, which writes the file anew")
+	}
+	own.parsed.FormatMajorVersion = d.format // the file may lag behind
+	if own.parsed.Cleaner != nil && fmt.Sprint(own.parsed.Cleaner) != fmt.Sprint(pebbledb.DeleteCleaner{}) {
+		return nil, sdk.Errorf(sdk.ErrUnsupported, "%s keeps obsolete tables (cleaner %v), so that compacting it gives nothing back",
+			d.path, own.parsed.Cleaner)
+	}
+	if dir := own.parsed.WALDir; dir != "" {
+		if err := checkLogDirectory(d, dir); err != nil {
+			return nil, err
+		}
+	}
+	if failover := own.parsed.WALFailover; failover != nil {
+		if err := checkLogDirectory(d, failover.Secondary.Dirname); err != nil {
+			return nil, err
+		}
+	}
+	for i := range own.parsed.Levels {
+		if _, ok := own.parsed.Levels[i].FilterPolicy.(bloom.FilterPolicy); ok && b.filterPolicy(bloomName()) == nil {
+			own.bloomLevels = append(own.bloomLevels, i)
+		}
+	}
+	return own, nil
+}
+
+// checkLogDirectory makes sure that a log kept elsewhere is there: opening the
+// store without it would lose the latest writes.
+func checkLogDirectory(d directory, name string) error {
+	if !strings.HasPrefix(name, "/") {
+		// Relative names hang on the application's working directory.
+		return sdk.Errorf(sdk.ErrUnsupported, "%s keeps its log in %q, which only its application can locate", d.path, name).
+			WithHint("let the application compact its store, as an owner")
+	}
+	if _, err := os.Stat(name); err != nil {
+		return sdk.Errorf(sdk.ErrUnsupported, "%s keeps its log in %s, which is out of reach: %w", d.path, name, err).
+			WithHint("mount the directory, or compact where the application runs")
+	}
+	return nil
+}
+
+func (b *backend) parseHooks(d directory, own *ownOptions) *pebbledb.ParseHooks {
+	return &pebbledb.ParseHooks{
+		NewCleaner: func(name string) (pebbledb.Cleaner, error) {
+			return nil, sdk.Errorf(sdk.ErrUnsupported, "%s has the cleaner %q, which only its application knows", d.path, name).
+				WithHint("let the application compact its store, as an owner")
+		},
+		NewComparer: func(name string) (*pebbledb.Comparer, error) {
+			for _, c := range b.config.Comparers {
+				if c.Name == name {
+					return c, nil
+				}
+			}
+			return nil, unknownCode(d, "comparer", name, "Comparers")
+		},
+		NewMerger: func(name string) (*pebbledb.Merger, error) {
+			for _, m := range b.config.Mergers {
+				if m.Name == name {
+					return m, nil
+				}
+			}
+			return nil, unknownCode(d, "merger", name, "Mergers")
+		},
+		NewKeySchema: func(name string) (pebbledb.KeySchema, error) {
+			for _, s := range b.config.KeySchemas {
+				if s.Name == name {
+					return *s, nil
+				}
+			}
+			return pebbledb.KeySchema{}, unknownCode(d, "key schema", name, "KeySchemas")
+		},
+		NewFilterPolicy: func(name string) (pebbledb.FilterPolicy, error) {
+			if p := b.filterPolicy(name); p != nil {
+				return p, nil
+			}
+			switch name {
+			case pebbledb.NoFilterPolicy.Name(), "":
+				return pebbledb.NoFilterPolicy, nil
+			case bloomName():
+				return bloom.FilterPolicy(standardFilterBits), nil
+			}
+			return nil, unknownCode(d, "filter policy", name, "FilterPolicies")
+		},
+		SkipUnknown: func(name, _ string) bool {
+			own.unknown = append(own.unknown, name)
+			return true
+		},
+	}
+}
+
+func bloomName() string { return bloom.FilterPolicy(standardFilterBits).Name() }
+
+// filterPolicy returns a policy of the Config, or nil.
+func (b *backend) filterPolicy(name string) pebbledb.FilterPolicy {
+	for _, p := range b.config.FilterPolicies {
+		if p.Name() == name {
+			return p
+		}
+	}
+	return nil
+}
+
+func unknownCode(d directory, what, name, field string) error {
+	return sdk.Errorf(sdk.ErrUnsupported, "%s has the %s %q, which this plugin does not know", d.path, what, name).
+		WithHint("build a plugin that knows it, ten lines that pass Config.%s to the package plugins/pebble (its documentation shows them), or let the application compact its store, as an owner", field)
+}
+
+// settle completes the options by what only the tables tell, and says what
+// people should know about it.
+func (b *backend) settle(own *ownOptions, d directory, levels [][]table, chosenBits float64) (notes []string, err error) {
+	if err := b.checkCollectors(d, levels); err != nil {
+		return nil, err
+	}
+	own.parsed.BlockPropertyCollectors = b.config.BlockPropertyCollectors
+	for _, t := range slices.Concat(levels...) {
+		if t.props.NumValueBlocks > 0 {
+			// Not in the OPTIONS file: the tables show that it was on.
+			own.parsed.Experimental.EnableValueBlocks = func() bool { return true }
+		}
+	}
+	if len(own.bloomLevels) > 0 {
+		bits, source := int(chosenBits), "as the option says"
+		if bits == 0 {
+			bits, source = filterBits(levels), "as in the tables"
+		}
+		if bits == 0 {
+			bits, source = standardFilterBits, "the usual number: the store's tables have none yet"
+		}
+		for _, level := range own.bloomLevels {
+			own.parsed.Levels[level].FilterPolicy = bloom.FilterPolicy(bits)
+		}
+		notes = append(notes, fmt.Sprintf("bloom filters have %d bits per key, %s", bits, source))
+	}
+	if len(own.unknown) > 0 {
+		notes = append(notes, fmt.Sprintf("this version of Pebble does not know the settings %s; they stay in OPTIONS",
+			strings.Join(own.unknown, ", ")))
+	}
+	return notes, nil
+}
+
+// checkCollectors refuses tables with block properties that would get lost.
+func (b *backend) checkCollectors(d directory, levels [][]table) error {
+	known := map[string]bool{"": true, "obsolete-key": true} // the latter is Pebble's own
+	for _, collector := range b.config.BlockPropertyCollectors {
+		known[collector().Name()] = true
+	}
+	for _, t := range slices.Concat(levels...) {
+		for name := range strings.SplitSeq(strings.Trim(t.props.PropertyCollectorNames, "[]"), ",") {
+			if !known[name] {
+				return unknownCode(d, "block property collector", name, "BlockPropertyCollectors")
+			}
+		}
+	}
+	return nil
+}
+
+// filterBits finds the bits per key of the tables' bloom filters, or 0 where no
+// table has one. A filter has whole cache lines and an odd number of them, so
+// that the largest table tells best.
+func filterBits(levels [][]table) int {
+	var best *table
+	for _, level := range levels {
+		for i, t := range level {
+			if t.props.FilterPolicyName == bloomName() && t.props.NumEntries > 0 &&
+				(best == nil || t.keys() > best.keys()) {
+				best = &level[i]
+			}
+		}
+	}
+	if best == nil {
+		return 0
+	}
+	fits := func(bits int) bool { return bloomSize(best.keys(), uint64(bits)) == best.props.FilterSize }
+	if fits(standardFilterBits) {
+		return standardFilterBits
+	}
+	for bits := 1; bits <= 64; bits++ {
+		if fits(bits) {
+			return bits
+		}
+	}
+	// Several versions of a key share a filter's entry.
+	return max(1, int(float64(best.props.FilterSize)*8/float64(best.keys())+0.5))
+}
+
+// bloomSize is what Pebble's bloom filter takes for so many keys, in bytes: cache
+// lines of 64, and 5 for how many lines and probes there are.
+func bloomSize(keys, bits uint64) uint64 {
+	lines := (keys*bits + 511) / 512
+	if lines%2 == 0 {
+		lines++
+	}
+	return lines*64 + 5
+}

@@ -1,0 +1,66 @@
+package supervise
+
+import (
+	"context"
+	"sync"
+
+	"github.com/wringdb/wring/sdk"
+)
+
+// client is what is needed of an sdk.Client.
+type client interface {
+	sdk.Backend
+	Description() sdk.Description
+	Healthy(ctx context.Context) error
+	Close() error
+}
+
+// handle is what is needed of an sdk.Process.
+type handle interface {
+	client() client
+	PID() int
+	Exited() <-chan struct{}
+	Stop(ctx context.Context)
+}
+
+// Lease is the right to call a backend. Its process stays as long as nobody
+// kills it, and is replaced for others when it dies.
+type Lease struct {
+	client client
+	once   sync.Once
+	giveUp func()
+
+	owner    *owner        // nil for a plugin
+	released chan struct{} // closed by Release; nil for a plugin
+}
+
+// Backend is the connection to the plugin or owner: an *sdk.Client, which is a
+// Sweeper and a StoreLister too.
+func (l *Lease) Backend() sdk.Backend { return l.client }
+
+// Description is what the backend said of itself when it was connected.
+func (l *Lease) Description() sdk.Description { return l.client.Description() }
+
+// Release ends the lease; no call may be made after it. A second one does
+// nothing.
+func (l *Lease) Release() { l.once.Do(l.giveUp) }
+
+type sdkProcess struct{ *sdk.Process }
+
+func (p sdkProcess) client() client { return p.Client() }
+
+func launch(ctx context.Context, cfg sdk.LaunchConfig) (handle, error) {
+	p, err := sdk.Launch(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return sdkProcess{p}, nil
+}
+
+func dial(ctx context.Context, socket, hostVersion string) (client, error) {
+	c, err := sdk.Dial(ctx, socket, hostVersion)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}

@@ -1,0 +1,229 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/wringdb/wring/core/catalog"
+	"github.com/wringdb/wring/sdk"
+)
+
+// plugin is what is known of one plugin by its name: its processes, and what
+// became of earlier ones. The supervisor's mutex guards all of it.
+type plugin struct {
+	name string
+	// program is the one that was last found.
+	program catalog.Program
+	desc    sdk.Description
+	relay   *Relay // of the newest process; nil before the first
+
+	starting *start   // nil when none is under way
+	current  *process // the one that is handed out; nil when there is none
+	// processes are all that have not ended, with those that were replaced.
+	processes map[*process]struct{}
+
+	backoff *backoff.ExponentialBackOff
+	// failures is how many crashes and starts that went wrong came in a row.
+	failures int
+	nextTry  time.Time
+	lastErr  error
+	broken   bool // the last thing that happened was a failure
+	restarts int
+}
+
+// idle says whether nothing of the plugin runs or is about to.
+func (p *plugin) idle() bool { return p.starting == nil && len(p.processes) == 0 }
+
+// start is an attempt to start a process, and those who wait for it.
+type start struct {
+	waiters int
+	done    chan struct{} // closed when proc or err is set
+	proc    *process
+	err     error
+}
+
+// plugin returns the plugin of that name; the mutex is held.
+func (s *Supervisor) plugin(name string) *plugin {
+	p := s.plugins[name]
+	if p == nil {
+		p = &plugin{name: name, processes: make(map[*process]struct{}), backoff: &backoff.ExponentialBackOff{
+			InitialInterval: s.cfg.BackoffInitial,
+			MaxInterval:     s.cfg.BackoffMax,
+			Multiplier:      2,
+			// One host starts one process: there is no herd to spread.
+			RandomizationFactor: 0,
+		}}
+		s.plugins[name] = p
+	}
+	return p
+}
+
+func (s *Supervisor) acquirePlugin(ctx context.Context, name string) (*Lease, error) {
+	if name == "" {
+		return nil, sdk.Errorf(sdk.ErrInvalidOption, "the store has neither a plugin nor an owner").
+			WithHint("name one in the configuration, or with --plugin")
+	}
+	for {
+		proc, err := s.reserve(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		l := &Lease{client: proc.handle.client(), giveUp: func() { s.release(proc) }}
+		err = s.check(ctx, proc)
+		if err == nil {
+			return l, nil
+		}
+		l.Release()
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("acquire plugin %q: %w", name, ctx.Err())
+		}
+		// What is not well has been retired and counted as a failure; when that
+		// happens again and again, reserve refuses.
+	}
+}
+
+// check asks a process whether it is well, and retires it if it is not.
+func (s *Supervisor) check(ctx context.Context, proc *process) error {
+	timed, cancel := context.WithTimeout(ctx, s.cfg.HealthTimeout)
+	defer cancel()
+	err := proc.handle.client().Healthy(timed)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	defer s.lock()()
+	select {
+	case <-proc.handle.Exited():
+		s.ended(proc)
+	default:
+		if proc.retired == "" {
+			what := fmt.Errorf("plugin %q (pid %d) is not well: %w", proc.plugin.name, proc.handle.PID(), err)
+			s.failed(proc.plugin, what, s.uptime(proc))
+			s.retire(proc, "it is not well: "+err.Error())
+		}
+	}
+	return err
+}
+
+// reserve counts one lease more on the plugin's process, and starts that first
+// where needed.
+func (s *Supervisor) reserve(ctx context.Context, name string) (*process, error) {
+	for {
+		proc, st, err := s.join(name)
+		if proc != nil || err != nil {
+			return proc, err
+		}
+		select {
+		case <-st.done:
+			return st.proc, st.err
+		case <-ctx.Done():
+			s.leave(st)
+			return nil, fmt.Errorf("wait for plugin %q to start: %w", name, ctx.Err())
+		}
+	}
+}
+
+// join returns a process with one lease more, or a start that is waited for.
+func (s *Supervisor) join(name string) (*process, *start, error) {
+	s.mu.Lock()
+	c := s.catalog
+	s.mu.Unlock()
+	// Looked at each time, so that a program that was replaced is noticed.
+	program, err := c.Resolve(c.Plugin(name))
+
+	defer s.lock()()
+	if s.stopped {
+		return nil, nil, errStopping(fmt.Sprintf("acquire plugin %q", name))
+	}
+	p := s.plugin(name)
+	if err != nil {
+		p.lastErr, p.broken, p.program.Path = err, true, program.Path
+		return nil, nil, err
+	}
+	if proc := p.current; proc != nil {
+		select {
+		case <-proc.handle.Exited():
+			s.ended(proc)
+		default:
+			if proc.program.Same(program) {
+				s.reuse(proc)
+				return proc, nil, nil
+			}
+			s.retire(proc, "its program has changed")
+		}
+	}
+	p.program = program
+	if p.starting == nil {
+		if err := s.patience(p); err != nil {
+			return nil, nil, err
+		}
+		p.starting = &start{done: make(chan struct{})}
+		if p.failures > 0 {
+			p.restarts++
+		}
+		s.workers.Go(func() { s.start(p, program) })
+	}
+	p.starting.waiters++
+	return nil, p.starting, nil
+}
+
+// leave is for somebody who does not wait for a start any longer.
+func (s *Supervisor) leave(st *start) {
+	defer s.lock()()
+	st.waiters--
+	select {
+	case <-st.done:
+		if st.proc != nil {
+			s.releaseLocked(st.proc)
+		}
+	default:
+	}
+}
+
+// patience refuses while a plugin that has failed is to be left alone.
+func (s *Supervisor) patience(p *plugin) error {
+	wait := p.nextTry.Sub(s.cfg.Clock.Now())
+	if wait <= 0 {
+		return nil
+	}
+	times := "it has failed"
+	if p.failures > 1 {
+		times = fmt.Sprintf("it has failed %d times in a row", p.failures)
+	}
+	kind := sdk.ErrInternal
+	var known *sdk.Error
+	if errors.As(p.lastErr, &known) {
+		kind = known.Kind
+	}
+	err := sdk.Errorf(kind, "plugin %q is left alone until %s (for %s): %s, the last time: %w",
+		p.name, p.nextTry.Format(time.TimeOnly), wait.Round(100*time.Millisecond), times, p.lastErr)
+	err.Retryable = true
+	hint := sdk.HintOf(p.lastErr)
+	if hint == "" {
+		hint = fmt.Sprintf("look at the plugin's own log; to try it by hand: %s describe", p.program.Path)
+	}
+	return err.WithHint("%s", hint)
+}
+
+// failed counts a crash, or a start that went wrong when up is 0. The first
+// crash after a steady life is forgiven: the next process may start at once.
+func (s *Supervisor) failed(p *plugin, err error, up time.Duration) {
+	if up >= s.cfg.SteadyAfter {
+		p.forgive()
+	}
+	p.failures++
+	p.lastErr, p.broken, p.nextTry = err, true, time.Time{}
+	if up == 0 || p.failures > 1 {
+		p.nextTry = s.cfg.Clock.Now().Add(p.backoff.NextBackOff())
+	}
+}
+
+// forgive forgets failures that lie behind.
+func (p *plugin) forgive() {
+	p.failures = 0
+	p.nextTry = time.Time{}
+	p.backoff.Reset()
+}

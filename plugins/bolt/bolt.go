@@ -1,0 +1,126 @@
+// Package bolt is the backend for bbolt files: it measures them without their
+// lock and without changing a byte, and compacts them by rewriting their
+// content into a new file that takes the old one's place.
+//
+// A compaction holds the store's exclusive lock from its first look at the
+// file until the new file is in place, so no write is lost; an application that
+// keeps its store open all the time has to serve its store itself, as an owner.
+//
+// What Compact counts as items is keys plus buckets. Its digest covers all
+// names of buckets, their nesting and sequences, all keys and all values.
+package bolt
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"io"
+	"time"
+
+	"github.com/wringdb/wring/plugins/bolt/internal/page"
+	"github.com/wringdb/wring/plugins/bolt/internal/replace"
+	"github.com/wringdb/wring/plugins/bolt/internal/writer"
+	"github.com/wringdb/wring/sdk"
+)
+
+// ModeRewrite is the mode in which a new file is written.
+const ModeRewrite = "rewrite"
+
+// optionFill is how full the pages of a rewritten file become. Full pages
+// split at the next insertion, and the file grows by more than was gained:
+// hence the default leaves a tenth free.
+const (
+	optionFill  = "fill_percent"
+	defaultFill = 0.9
+	minFill     = 0.1
+	maxFill     = 1.0
+)
+
+// New makes the backend. It is an sdk.Sweeper too.
+func New() sdk.Backend { return newBackend() }
+
+func newBackend() *backend {
+	return &backend{
+		now:      time.Now,
+		random:   rand.Reader,
+		write:    writer.NewBolt,
+		lockWait: 100 * time.Millisecond,
+	}
+}
+
+type backend struct {
+	now    func() time.Time
+	random io.Reader // for the names of temps
+	write  writer.New
+	// batch is the writer's BatchBytes; 0 for its default.
+	batch int64
+	// lockWait is how long a lock is waited for: a process that only looked
+	// at the file has given it back by then.
+	lockWait time.Duration
+	// step is called at each step of a replacement; nil in production.
+	step func(replace.Step)
+}
+
+// Describe implements sdk.Backend.
+func (b *backend) Describe(context.Context) (sdk.Description, error) {
+	return sdk.Description{
+		Name:   "bolt",
+		Engine: "bbolt",
+		Capabilities: sdk.Capabilities{
+			Modes:               []string{ModeRewrite},
+			Verifies:            true,
+			MeasuresWithoutLock: true,
+			LimitsRate:          true,
+			Sweeps:              true,
+		},
+		Options: sdk.Schema{{
+			Name:    optionFill,
+			Type:    sdk.TypeNumber,
+			Help:    "How full the pages of a rewritten file become; at 1 the file is smallest, and grows most when keys are inserted later.",
+			Default: defaultFill,
+			Min:     sdk.Bound(minFill),
+			Max:     sdk.Bound(maxFill),
+		}},
+		Signatures: signatures(),
+	}, nil
+}
+
+// largestUsual is the largest page size by which a file is recognised when its
+// first meta page is broken.
+const largestUsual = 64 << 10
+
+// signatures are the magic of meta page 0 and, for a file in which that is
+// broken, of meta page 1 for each page size.
+func signatures() []sdk.Signature {
+	magic := binary.LittleEndian.AppendUint32(nil, page.Magic)
+	found := []sdk.Signature{{Magic: magic, Offset: page.HeaderSize}}
+	for size := int64(page.MinPageSize); size <= largestUsual; size <<= 1 {
+		found = append(found, sdk.Signature{Magic: magic, Offset: size + page.HeaderSize})
+	}
+	return found
+}
+
+// fillOf returns the option, or its default where nobody resolved the options.
+func fillOf(options sdk.Options) float64 {
+	if fill := options.Number(optionFill); fill != 0 {
+		return max(minFill, min(maxFill, fill))
+	}
+	return defaultFill
+}
+
+// Sweep implements sdk.Sweeper: it removes the temps of compactions of this
+// store that died.
+func (b *backend) Sweep(_ context.Context, store sdk.Store) ([]string, error) {
+	doing := "sweep " + store.Path
+	path, err := followLinks(store.Path)
+	if err != nil {
+		return nil, explain(doing, err)
+	}
+	removed, err := replace.Sweep(path)
+	return removed, explain(doing, err)
+}
+
+var (
+	_ sdk.Backend = (*backend)(nil)
+	_ sdk.Sweeper = (*backend)(nil)
+)

@@ -1,0 +1,71 @@
+package bolt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"runtime/debug"
+	"syscall"
+
+	berrors "go.etcd.io/bbolt/errors"
+
+	"github.com/wringdb/wring/plugins/bolt/internal/page"
+	"github.com/wringdb/wring/plugins/bolt/internal/probe"
+	"github.com/wringdb/wring/plugins/bolt/internal/replace"
+	"github.com/wringdb/wring/sdk"
+)
+
+const hintCorrupt = "nothing was changed; look at it with `bbolt check FILE`, and restore it from a backup or see `bbolt surgery`"
+
+// explain gives an error its kind and advice. An error that has them, and nil,
+// are returned as they are.
+func explain(doing string, err error) error {
+	var typed *sdk.Error
+	var damage *page.Error
+	var number syscall.Errno
+	_ = errors.As(err, &number)
+	switch {
+	case err == nil || errors.As(err, &typed):
+		return err
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return sdk.Errorf(sdk.ErrCancelled, "%s: %w", doing, err)
+	case errors.As(err, &damage):
+		return sdk.Errorf(sdk.ErrCorrupt, "%s: %w", doing, err).WithHint(hintCorrupt)
+	case errors.Is(err, page.ErrNoMeta):
+		return sdk.Errorf(sdk.ErrCorrupt, "%s: %w: it is no bbolt file, or both its metas are broken", doing, err).WithHint(hintCorrupt)
+	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrVersionMismatch), errors.Is(err, berrors.ErrChecksum):
+		return sdk.Errorf(sdk.ErrCorrupt, "%s: bbolt cannot open it: %w", doing, err).WithHint(hintCorrupt)
+	case errors.Is(err, probe.ErrMoving):
+		busy := sdk.Errorf(sdk.ErrBusy, "%s: %w", doing, err)
+		return busy.WithHint("try again when there is less to write, or measure at depth sampled, which reads less at a time")
+	case errors.Is(err, replace.ErrChanged):
+		return sdk.Errorf(sdk.ErrBusy, "%s: %w", doing, err).WithHint("somebody else puts files in its place; try again when that is done")
+	case errors.Is(err, replace.ErrUnfit):
+		return sdk.Errorf(sdk.ErrUnsupported, "%s: %w", doing, err).
+			WithHint("compaction renames a new file over the old one: the store must be a regular file with one name, in a directory that is mounted as a whole")
+	case errors.Is(err, fs.ErrNotExist):
+		return sdk.Errorf(sdk.ErrNotFound, "%s: %w", doing, err).WithHint("check the path; nothing was created")
+	case number == syscall.ENOSPC || number == syscall.EDQUOT:
+		return sdk.Errorf(sdk.ErrNoSpace, "%s: %w", doing, err).WithHint("the store is as it was; free some space where it lies and try again")
+	case errors.Is(err, fs.ErrPermission), number == syscall.EROFS:
+		return sdk.Errorf(sdk.ErrPermission, "%s: %w", doing, err).
+			WithHint("compaction needs to read and write the file and to create files in its directory, with the file's own owner")
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// contain runs code of bbolt, which panics on pages that are not as it expects
+// them and faults where the mapped file cannot be read.
+func contain(doing string, call func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			err = sdk.Errorf(sdk.ErrCorrupt, "%s: bbolt panicked: %v", doing, p).WithHint(hintCorrupt)
+		}
+	}()
+	return call()
+}
+
+func followLinks(path string) (string, error) { return filepath.EvalSymlinks(path) }

@@ -1,0 +1,247 @@
+package page
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Flags that tell the kind of a page; exactly one is set.
+const (
+	flagBranch   = 0x01
+	flagLeaf     = 0x02
+	flagFreelist = 0x10
+)
+
+// flagBucket marks a leaf's entry whose value is a bucket.
+const flagBucket = 0x01
+
+// wholeLimit is the size up to which a node is read in one piece, in bytes. Of
+// a larger one only the table of entries is: its values are not needed.
+const wholeLimit = 1 << 20
+
+// File reads the pages that one meta leads to.
+type File struct {
+	R    io.ReaderAt
+	Meta Meta
+}
+
+// Node is a branch or leaf page with its overflow pages, as it lies in the
+// file. Its bytes are valid until the Buffer it was read into is used again.
+type Node struct {
+	ID    ID
+	Leaf  bool
+	Count int
+	// Pages is 1 + overflow; 0 for the inline page of a bucket.
+	Pages int
+
+	size int64  // of all pages, in bytes
+	data []byte // the first part, at least the table of entries
+	r    io.ReaderAt
+	at   int64 // offset of the node in r
+}
+
+// Buffer is memory that nodes are read into, to be reused.
+type Buffer []byte
+
+func (b *Buffer) grow(n int) []byte {
+	if cap(*b) < n {
+		*b = append((*b)[:cap(*b)], make([]byte, n-cap(*b))...)
+	}
+	*b = (*b)[:n]
+	return *b
+}
+
+type header struct {
+	id       ID
+	flags    uint16
+	count    uint16
+	overflow uint32
+}
+
+func parseHeader(b []byte) header {
+	return header{
+		id:       ID(binary.NativeEndian.Uint64(b)),
+		flags:    binary.NativeEndian.Uint16(b[8:]),
+		count:    binary.NativeEndian.Uint16(b[10:]),
+		overflow: binary.NativeEndian.Uint32(b[12:]),
+	}
+}
+
+// Node reads the branch or leaf at id. With keys the node is made ready for
+// many calls of Key; without, only the table of entries is sure to be read.
+func (f *File) Node(id ID, keys bool, buf *Buffer) (Node, error) {
+	if id < 2 || id >= f.Meta.HighWater {
+		return Node{}, problem(id, "is referenced but lies outside of 2 to %d", f.Meta.HighWater-1)
+	}
+	at := f.Meta.Offset(id)
+	first := buf.grow(f.Meta.PageSize)
+	if err := f.read(id, first, at); err != nil {
+		return Node{}, err
+	}
+	h := parseHeader(first)
+	if h.id != id {
+		return Node{}, problem(id, "says that it is page %d", h.id)
+	}
+	if h.flags != flagBranch && h.flags != flagLeaf {
+		return Node{}, problem(id, "is neither branch nor leaf (flags 0x%x)", h.flags)
+	}
+	if ID(h.overflow) >= f.Meta.HighWater-id {
+		return Node{}, problem(id, "has %d overflow pages, beyond the high-water mark %d", h.overflow, f.Meta.HighWater)
+	}
+	n := Node{
+		ID: id, Leaf: h.flags == flagLeaf, Count: int(h.count), Pages: int(h.overflow) + 1,
+		size: (int64(h.overflow) + 1) * int64(f.Meta.PageSize), data: first, r: f.R, at: at,
+	}
+	want := int64(HeaderSize + n.Count*ElementSize)
+	if want > n.size {
+		return Node{}, problem(id, "has %d entries, more than its %d bytes hold", n.Count, n.size)
+	}
+	if keys && n.size <= wholeLimit {
+		want = n.size
+	}
+	if have := int64(len(first)); want > have {
+		n.data = buf.grow(int(want))
+		if err := f.read(id, n.data[have:], at+have); err != nil {
+			return Node{}, err
+		}
+	}
+	return n, n.check()
+}
+
+// check bounds every entry of a node.
+func (n *Node) check() error {
+	if !n.Leaf && n.Count == 0 {
+		return problem(n.ID, "is a branch without children")
+	}
+	for i := range n.Count {
+		pos, size := n.span(i)
+		if start := int64(HeaderSize + i*ElementSize); start+pos+size > n.size {
+			return problem(n.ID, "has an entry (%d of %d) that reaches beyond its end", i+1, n.Count)
+		}
+		if n.KeySize(i) == 0 {
+			return problem(n.ID, "has an empty key (entry %d of %d)", i+1, n.Count)
+		}
+	}
+	return nil
+}
+
+func (n *Node) entry(i int) []byte { return n.data[HeaderSize+i*ElementSize:][:ElementSize] }
+
+// span is where the key and value of an entry lie: from the entry's own
+// start, in bytes.
+func (n *Node) span(i int) (pos, size int64) {
+	e := n.entry(i)
+	if n.Leaf {
+		u := binary.NativeEndian.Uint32
+		return int64(u(e[4:])), int64(u(e[8:])) + int64(u(e[12:]))
+	}
+	return int64(binary.NativeEndian.Uint32(e)), int64(binary.NativeEndian.Uint32(e[4:]))
+}
+
+// KeySize of an entry, in bytes.
+func (n *Node) KeySize(i int) int {
+	if n.Leaf {
+		return int(binary.NativeEndian.Uint32(n.entry(i)[8:]))
+	}
+	return int(binary.NativeEndian.Uint32(n.entry(i)[4:]))
+}
+
+// ValueSize of a leaf's entry, in bytes.
+func (n *Node) ValueSize(i int) int { return int(binary.NativeEndian.Uint32(n.entry(i)[12:])) }
+
+// IsBucket says whether a leaf's entry is a bucket.
+func (n *Node) IsBucket(i int) bool {
+	return n.Leaf && binary.NativeEndian.Uint32(n.entry(i))&flagBucket != 0
+}
+
+// Child is the page that a branch's entry points to.
+func (n *Node) Child(i int) ID { return ID(binary.NativeEndian.Uint64(n.entry(i)[8:])) }
+
+// Key of an entry.
+func (n *Node) Key(i int) ([]byte, error) { return n.bytes(i, 0, n.KeySize(i)) }
+
+// Used is how many bytes of the node its header, entries, keys and values take.
+func (n *Node) Used() int64 {
+	used := int64(HeaderSize)
+	for i := range n.Count {
+		_, size := n.span(i)
+		used += ElementSize + size
+	}
+	return used
+}
+
+// bytes returns n bytes of an entry's key and value, from its key's start plus
+// skip; they are read now where that has not been done.
+func (n *Node) bytes(i, skip, size int) ([]byte, error) {
+	pos, _ := n.span(i)
+	from := int64(HeaderSize+i*ElementSize) + pos + int64(skip)
+	if from+int64(size) <= int64(len(n.data)) {
+		return n.data[from:][:size:size], nil
+	}
+	b := make([]byte, size)
+	if _, err := n.r.ReadAt(b, n.at+from); err != nil {
+		return nil, readError(n.ID, err)
+	}
+	return b, nil
+}
+
+// Bucket is the value of a leaf's entry that is a bucket.
+type Bucket struct {
+	// Root is the page of its tree; 0 for a bucket whose only leaf is Inline.
+	Root   ID
+	Inline Node
+}
+
+// Bucket reads the value of an entry that IsBucket.
+func (n *Node) Bucket(i int) (Bucket, error) {
+	size := n.ValueSize(i)
+	if size < BucketHeaderSize {
+		return Bucket{}, problem(n.ID, "has a bucket header of %d bytes (entry %d of %d)", size, i+1, n.Count)
+	}
+	head, err := n.bytes(i, n.KeySize(i), BucketHeaderSize)
+	if err != nil {
+		return Bucket{}, err
+	}
+	b := Bucket{Root: ID(binary.NativeEndian.Uint64(head))}
+	if b.Root != 0 {
+		return b, nil
+	}
+	if size < BucketHeaderSize+HeaderSize || size > MaxPageSize {
+		return Bucket{}, problem(n.ID, "has an inline bucket of %d bytes (entry %d of %d)", size, i+1, n.Count)
+	}
+	value, err := n.bytes(i, n.KeySize(i)+BucketHeaderSize, size-BucketHeaderSize)
+	if err != nil {
+		return Bucket{}, err
+	}
+	h := parseHeader(value)
+	in := Node{ID: n.ID, Leaf: true, Count: int(h.count), size: int64(len(value)), data: value}
+	if h.flags != flagLeaf || HeaderSize+in.Count*ElementSize > len(value) {
+		return Bucket{}, problem(n.ID, "has a damaged inline bucket (entry %d of %d)", i+1, n.Count)
+	}
+	for j := range in.Count {
+		if in.IsBucket(j) {
+			return Bucket{}, problem(n.ID, "has a bucket within an inline bucket (entry %d of %d)", i+1, n.Count)
+		}
+	}
+	b.Inline = in
+	return b, in.check()
+}
+
+func (f *File) read(id ID, b []byte, at int64) error {
+	if _, err := f.R.ReadAt(b, at); err != nil {
+		return readError(id, err)
+	}
+	return nil
+}
+
+func readError(id ID, err error) error {
+	if errors.Is(err, io.EOF) {
+		return problem(id, "lies beyond the end of the file")
+	}
+	return fmt.Errorf("read page %d: %w", id, err)
+}
+
+// Bytes is the size of the node's pages.
+func (n *Node) Bytes() int64 { return n.size }

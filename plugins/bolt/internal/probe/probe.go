@@ -1,0 +1,272 @@
+// Package probe measures how much of a bbolt file is dead, by reading alone and
+// without the file's lock, and foretells how large it will be once rewritten.
+package probe
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/wringdb/wring/plugins/bolt/internal/page"
+)
+
+// Depth is how much is read.
+type Depth int
+
+const (
+	// Quick reads the metas and the length of the freelist.
+	Quick Depth = iota
+	// Sampled reads up to SampleBytes of each height of the trees, which is
+	// all of a small file.
+	Sampled
+	// Exact reads every page that can be reached.
+	Exact
+)
+
+// SampleBytes of pages are read at each height of the trees when sampling.
+const SampleBytes = 16 << 20
+
+// minSample is how many pages are read at least, however large they are or
+// often a writer has been in the way.
+const minSample = 2 * runLength
+
+// Config of a measurement.
+type Config struct {
+	Depth Depth
+	// Fill is how full the rewritten pages will be, 0.1 to 1.
+	Fill float64
+	// SamplePages bounds the pages read at each height; 0 for SampleBytes.
+	SamplePages int
+	// Picture asks for Measurement.Map.
+	Picture bool
+	// SparePages are those that the writer makes beside metas and trees, the
+	// freelist's among them.
+	SparePages int64
+}
+
+// Measurement of one committed state of a file.
+type Measurement struct {
+	Tally
+	Meta page.Meta
+	// FreePages are free or wait for a read transaction to end: the file does
+	// not tell them apart. FreelistPages hold their list.
+	FreePages, FreelistPages int64
+	// LostPages are neither free nor reachable; known to Exact alone.
+	LostPages int64
+	// SampledNodes were read; Whole is set when no node was left out. Both
+	// are zero when no tree was read (Quick).
+	SampledNodes int64
+	Whole        bool
+	// PackedBytes is the size that a rewritten file is expected to have.
+	PackedBytes int64
+	// Map is how full equal parts of the file below the high-water mark are,
+	// in percent; nil where that is not known.
+	Map []uint8
+	// Retries were needed since a writer committed in between.
+	Retries int
+}
+
+// TreePages are in use by branches and leaves.
+func (m Measurement) TreePages() int64 { return m.BranchPages + m.LeafPages }
+
+// ErrMoving: transactions were committed faster than the file could be read.
+var ErrMoving = errors.New("the file is being written faster than it can be measured")
+
+// errMoved: a transaction was committed during the reading.
+var errMoved = errors.New("a transaction was committed")
+
+// How often a measurement is tried while a writer commits: more often when
+// each try is small.
+const (
+	exactTries   = 4
+	sampledTries = 200
+)
+
+// Measure reads r, of the given size, while others may write to it.
+//
+// What was read counts only if the newest meta is still the same afterwards: a
+// page that this meta leads to is not written again before the next one is on
+// disk. Else it reads anew, a smaller sample each time, and gives up with
+// ErrMoving.
+// Damage is reported as *page.Error or page.ErrNoMeta.
+func Measure(ctx context.Context, r io.ReaderAt, size func() (int64, error), c Config) (Measurement, error) {
+	tries := sampledTries
+	if c.Depth == Exact {
+		tries = exactTries
+	}
+	for try := range tries {
+		if err := ctx.Err(); err != nil {
+			return Measurement{}, err
+		}
+		meta, err := Stable(r, size)
+		if err != nil {
+			return Measurement{}, err
+		}
+		m, err := measure(ctx, r, meta, c, try)
+		if err == nil || isDamage(err) {
+			// Damage that was seen while a writer was at work may be none.
+			if again, metaErr := page.ReadMeta(r); metaErr == nil && again == meta {
+				m.Retries = try
+				return m, err
+			}
+			err = errMoved
+		}
+		if !errors.Is(err, errMoved) {
+			return Measurement{}, err
+		}
+	}
+	return Measurement{}, ErrMoving
+}
+
+// Stable reads the newest meta and holds it against the file's size.
+func Stable(r io.ReaderAt, size func() (int64, error)) (page.Meta, error) {
+	meta, err := page.ReadMeta(r)
+	for wait := 0; wait < 3 && errors.Is(err, page.ErrNoMeta); wait++ {
+		// A meta that is being written now may be seen half done.
+		time.Sleep(time.Millisecond)
+		meta, err = page.ReadMeta(r)
+	}
+	if err != nil {
+		return page.Meta{}, err
+	}
+	n, err := size()
+	if err != nil {
+		return page.Meta{}, err
+	}
+	if n < meta.Bytes() {
+		return page.Meta{}, &page.Error{Page: page.ID(n / int64(meta.PageSize)), Problem: truncated(n, meta)}
+	}
+	return meta, nil
+}
+
+func isDamage(err error) bool {
+	var damage *page.Error
+	return errors.As(err, &damage)
+}
+
+// measure reads what one meta leads to.
+func measure(ctx context.Context, r io.ReaderAt, meta page.Meta, c Config, try int) (Measurement, error) {
+	m := Measurement{Meta: meta}
+	file := &page.File{R: &watcher{ReaderAt: r, ctx: ctx, meta: meta}, Meta: meta}
+	var list page.Freelist
+	if meta.Freelist != page.NoFreelist {
+		var err error
+		// The list as a whole is for the picture and for Exact.
+		if list, err = file.Freelist(c.Picture && try < 3 || c.Depth == Exact); err != nil {
+			return m, err
+		}
+		m.FreePages, m.FreelistPages = list.Count, int64(list.Pages)
+	}
+	var p *picture
+	if c.Picture {
+		p = newPicture(meta.HighWater)
+	}
+	limit := c.limit(meta.PageSize) >> min(try, 16)
+	limit = max(limit, minSample)
+	switch {
+	case c.Depth == Quick && meta.Freelist != page.NoFreelist:
+		m.quick(list, p)
+		m.predict(c)
+		return m, nil
+	case c.Depth == Exact || int64(meta.HighWater)-m.FreePages <= int64(limit):
+		if err := m.walk(file, list, c, p); err != nil {
+			return m, err
+		}
+	default:
+		if err := m.sample(file, list, c, p, limit); err != nil {
+			return m, err
+		}
+	}
+	m.predict(c)
+	return m, nil
+}
+
+func (c Config) limit(pageSize int) int {
+	if c.SamplePages > 0 {
+		return c.SamplePages
+	}
+	return SampleBytes / pageSize
+}
+
+// quick takes all pages in use for full.
+func (m *Measurement) quick(list page.Freelist, p *picture) {
+	m.LeafPages = int64(m.Meta.HighWater) - 2 - m.FreePages - m.FreelistPages
+	m.PackedPages = m.LeafPages
+	m.UsedBytes = m.LeafPages * int64(m.Meta.PageSize)
+	if list.IDs != nil || list.Count == 0 {
+		p.takeAllBut(list.IDs)
+		m.Map = p.percent()
+	}
+}
+
+// walk reads all trees.
+func (m *Measurement) walk(file *page.File, list page.Freelist, c Config, p *picture) error {
+	w := &walker{file: file, fill: c.Fill, picture: p, reached: newPageSet(m.Meta.HighWater)}
+	if err := w.all(); err != nil {
+		return err
+	}
+	for _, id := range list.IDs {
+		if w.reached.has(id) {
+			return &page.Error{Page: id, Problem: "is in use and on the freelist"}
+		}
+	}
+	m.Tally = w.tally
+	m.Whole, m.SampledNodes = true, w.nodes
+	unreached := int64(m.Meta.HighWater) - 2 - w.reached.count - m.FreelistPages
+	if m.Meta.Freelist == page.NoFreelist {
+		m.FreePages = unreached
+	} else {
+		m.LostPages = unreached - m.FreePages
+	}
+	if p != nil {
+		w.reached.each(func(id page.ID) { p.take(id, 1) })
+		m.take(p)
+		m.Map = p.percent()
+	}
+	return nil
+}
+
+// take marks the pages that are neither free nor part of a tree.
+func (m *Measurement) take(p *picture) {
+	p.take(0, 2)
+	if m.Meta.Freelist != page.NoFreelist {
+		p.take(m.Meta.Freelist, int(m.FreelistPages))
+	}
+}
+
+// sample reads a part of the trees and scales it to the pages in use, where
+// the freelist tells how many that are.
+func (m *Measurement) sample(file *page.File, list page.Freelist, c Config, p *picture, limit int) error {
+	s := &sampler{file: file, fill: c.Fill, limit: limit, picture: p}
+	e, err := s.all()
+	if err != nil {
+		return err
+	}
+	m.Tally, m.SampledNodes, m.Whole = e.Tally, e.Sampled, e.Whole
+	if m.Meta.Freelist == page.NoFreelist {
+		m.FreePages = max(0, int64(m.Meta.HighWater)-2-e.BranchPages-e.LeafPages)
+		return nil
+	}
+	inUse := int64(m.Meta.HighWater) - 2 - m.FreePages - m.FreelistPages
+	m.Tally.scale(float64(inUse) / float64(e.BranchPages+e.LeafPages))
+	if list.IDs != nil || list.Count == 0 {
+		p.takeAllBut(list.IDs)
+		m.Map = p.percent()
+	}
+	return nil
+}
+
+func (t *Tally) scale(factor float64) {
+	for _, n := range []*int64{
+		&t.Buckets, &t.InlineBuckets, &t.Keys, &t.BranchPages, &t.LeafPages, &t.OverflowPages,
+		&t.UsedBytes, &t.LeafUsedBytes, &t.ContentBytes, &t.PackedPages,
+	} {
+		*n = int64(float64(*n)*factor + 0.5)
+	}
+}
+
+// predict fills in PackedBytes.
+func (m *Measurement) predict(c Config) {
+	m.PackedBytes = (2 + m.PackedPages + c.SparePages) * int64(m.Meta.PageSize)
+}

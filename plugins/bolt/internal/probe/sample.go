@@ -1,0 +1,188 @@
+package probe
+
+import (
+	"math/rand/v2"
+
+	"github.com/wringdb/wring/plugins/bolt/internal/page"
+)
+
+// runLength is how many neighbouring pages are sampled together: enough for a
+// small bucket to be in the sample as a whole.
+const runLength = 16
+
+// Estimate is what a sample says of all trees.
+type Estimate struct {
+	Tally
+	// Sampled is how many nodes were read.
+	Sampled int64
+	// Whole is set when no node was left out.
+	Whole bool
+}
+
+// sampler walks all trees height by height and reads at most limit nodes of
+// each height, chosen evenly. What it counts is weighted by how many nodes
+// each one stands for.
+type sampler struct {
+	file    *page.File
+	fill    float64
+	limit   int
+	picture *picture
+	random  *rand.Rand
+
+	weight  float64 // of a node at this height
+	sampled int64
+	sum     struct {
+		buckets, inline, keys, branches, leaves, overflow float64
+		used, leafUsed, content, packed                   float64
+	}
+}
+
+// ref is a page to be read, and the bucket that it belongs to.
+type ref struct {
+	id     page.ID
+	bucket *sampledBucket
+}
+
+type sampledBucket struct{ partial bool }
+
+// all returns what the trees hold, extrapolated.
+func (s *sampler) all() (Estimate, error) {
+	s.weight = 1
+	// Any fixed seed will do: the same file gives the same answer.
+	s.random = rand.New(rand.NewPCG(1, 2))
+	refs, depth := []ref{{s.file.Meta.Root, new(sampledBucket)}}, 0
+	for ; len(refs) > 0; depth++ {
+		var err error
+		if refs, err = s.height(s.choose(refs)); err != nil {
+			return Estimate{}, err
+		}
+		// Pages that refer to each other in a circle would go on for ever.
+		if reached := s.sum.branches + s.sum.leaves; depth == maxDepth || reached > 2*float64(s.file.Meta.HighWater)+float64(s.limit) {
+			return Estimate{}, &page.Error{Page: s.file.Meta.Root, Problem: "is the root of a tree that has a loop in it"}
+		}
+	}
+	whole, round := s.weight == 1, func(f float64) int64 { return int64(f + 0.5) }
+	return Estimate{
+		Tally: Tally{
+			Buckets: round(s.sum.buckets), InlineBuckets: round(s.sum.inline), Keys: round(s.sum.keys),
+			BranchPages: round(s.sum.branches), LeafPages: round(s.sum.leaves), OverflowPages: round(s.sum.overflow),
+			UsedBytes: round(s.sum.used), LeafUsedBytes: round(s.sum.leafUsed), ContentBytes: round(s.sum.content),
+			Depth: depth, PackedPages: round(s.sum.packed),
+		},
+		Sampled: s.sampled,
+		Whole:   whole,
+	}, nil
+}
+
+// maxDepth is more than any file has.
+const maxDepth = 1 << 14
+
+// choose leaves as many refs as may be read, in evenly spread runs.
+func (s *sampler) choose(refs []ref) []ref {
+	if len(refs) <= s.limit {
+		return refs
+	}
+	runs := max(1, s.limit/runLength)
+	chosen := make([]ref, 0, runs*runLength)
+	taken := 0
+	for i := range runs {
+		low, high := i*len(refs)/runs, (i+1)*len(refs)/runs
+		start := low + s.random.IntN(max(1, high-low-runLength+1))
+		end := min(start+runLength, high)
+		for _, r := range refs[taken:start] {
+			r.bucket.partial = true
+		}
+		chosen, taken = append(chosen, refs[start:end]...), end
+	}
+	for _, r := range refs[taken:] {
+		r.bucket.partial = true
+	}
+	s.weight *= float64(len(refs)) / float64(len(chosen))
+	return chosen
+}
+
+// height reads the nodes and returns those one level below.
+func (s *sampler) height(refs []ref) ([]ref, error) {
+	var (
+		below []ref
+		buf   page.Buffer
+		pack  packer
+		open  *sampledBucket // whose leaves pack holds
+	)
+	for i, r := range refs {
+		n, err := s.file.Node(r.id, false, &buf)
+		if err != nil {
+			return nil, err
+		}
+		s.node(&n)
+		if !n.Leaf {
+			for j := range n.Count {
+				below = append(below, ref{n.Child(j), r.bucket})
+			}
+			continue
+		}
+		if open != r.bucket {
+			pack.reset(s.file.Meta.PageSize, s.fill)
+			open = r.bucket
+		}
+		if below, err = s.leaf(&n, &pack, below); err != nil {
+			return nil, err
+		}
+		if i+1 == len(refs) || refs[i+1].bucket != open {
+			s.packed(&pack, open)
+			open = nil
+		}
+	}
+	return below, nil
+}
+
+// packed adds the pages that a bucket's entries will take.
+func (s *sampler) packed(p *packer, b *sampledBucket) {
+	switch _, inline := p.inline(); {
+	case b.partial:
+		s.sum.packed += s.weight * p.partial()
+	case !inline:
+		s.sum.packed += s.weight * float64(p.finish())
+	}
+}
+
+func (s *sampler) node(n *page.Node) {
+	s.sampled++
+	used := n.Used()
+	s.sum.used += s.weight * float64(used)
+	s.sum.overflow += s.weight * float64(n.Pages-1)
+	if n.Leaf {
+		s.sum.leaves += s.weight * float64(n.Pages)
+		s.sum.leafUsed += s.weight * float64(used)
+	} else {
+		s.sum.branches += s.weight * float64(n.Pages)
+	}
+	s.picture.node(n, used)
+}
+
+// leaf gives a leaf's entries to p and adds the roots of its buckets to below.
+func (s *sampler) leaf(n *page.Node, p *packer, below []ref) ([]ref, error) {
+	for i := range n.Count {
+		key, value := int64(n.KeySize(i)), int64(n.ValueSize(i))
+		p.leaf(key, value, n.IsBucket(i))
+		s.sum.content += s.weight * float64(key)
+		if !n.IsBucket(i) {
+			s.sum.keys += s.weight
+			s.sum.content += s.weight * float64(value)
+			continue
+		}
+		s.sum.buckets += s.weight
+		b, err := n.Bucket(i)
+		if err != nil {
+			return nil, err
+		}
+		if b.Root != 0 {
+			below = append(below, ref{b.Root, new(sampledBucket)})
+			continue
+		}
+		s.sum.inline += s.weight
+		s.sum.keys += s.weight * float64(b.Inline.Count)
+		s.sum.content += s.weight * float64(b.Inline.Used()-page.HeaderSize-int64(b.Inline.Count)*page.ElementSize)
+	}
+	return below, nil
+}

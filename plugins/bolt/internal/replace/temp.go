@@ -1,0 +1,117 @@
+package replace
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// Temp is a new file beside the one that it is to replace, as yet empty, with
+// the same owner, mode and extended attributes.
+type Temp struct {
+	File *os.File
+	Path string
+}
+
+// randomBytes in the name of a temp, written as hex digits.
+const randomBytes = 8
+
+// NewTemp creates the temp for the file at path, which is open as original.
+// Its name takes a random part from random.
+func NewTemp(path string, original *os.File, random io.Reader) (*Temp, error) {
+	var id [randomBytes]byte
+	if _, err := io.ReadFull(random, id[:]); err != nil {
+		return nil, fmt.Errorf("choose a name: %w", err)
+	}
+	prefix, suffix := tempName(path)
+	name := filepath.Join(filepath.Dir(path), prefix+hex.EncodeToString(id[:])+suffix)
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL|syscall.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	t := &Temp{File: f, Path: name}
+	if err := copyAttributes(f, original); err != nil {
+		t.Discard()
+		return nil, fmt.Errorf("give %s the owner and attributes of %s: %w", name, path, err)
+	}
+	return t, nil
+}
+
+// Discard removes the temp if it is still there, and closes it.
+func (t *Temp) Discard() {
+	if here, err := os.Lstat(t.Path); err == nil {
+		if open, err := t.File.Stat(); err == nil && os.SameFile(here, open) {
+			_ = os.Remove(t.Path)
+		}
+	}
+	_ = t.File.Close()
+}
+
+// copyAttributes sets the owner first: that clears bits of the mode.
+func copyAttributes(to, from *os.File) error {
+	info, err := from.Stat()
+	if err != nil {
+		return err
+	}
+	have, err := to.Stat()
+	if err != nil {
+		return err
+	}
+	want, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return errors.New("the owner is not known")
+	}
+	if stat, ok := have.Sys().(*syscall.Stat_t); !ok || stat.Uid != want.Uid || stat.Gid != want.Gid {
+		if err := to.Chown(int(want.Uid), int(want.Gid)); err != nil {
+			return err
+		}
+	}
+	if err := copyXattrs(to, from); err != nil {
+		return err
+	}
+	return to.Chmod(info.Mode() & (fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky))
+}
+
+func tempName(path string) (prefix, suffix string) {
+	return "." + filepath.Base(path) + ".wring-", ".tmp"
+}
+
+// Sweep removes the temps of the file at path, which must be resolved and must
+// not be in the middle of a replacement. It returns the paths removed.
+func Sweep(path string) ([]string, error) {
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	prefix, suffix := tempName(path)
+	var removed []string
+	var failed []error
+	for _, entry := range entries {
+		rest, ok := strings.CutPrefix(entry.Name(), prefix)
+		id, isTemp := strings.CutSuffix(rest, suffix)
+		if !ok || !isTemp || !isID(id) || !entry.Type().IsRegular() {
+			continue
+		}
+		name := filepath.Join(filepath.Dir(path), entry.Name())
+		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			failed = append(failed, err)
+			continue
+		}
+		removed = append(removed, name)
+	}
+	slices.Sort(removed)
+	return removed, errors.Join(failed...)
+}
+
+// isID tells the temps of "a.db" from those of a store named "a.db.wring-x".
+func isID(s string) bool {
+	b, err := hex.DecodeString(s)
+	return err == nil && len(b) == randomBytes && s == strings.ToLower(s)
+}

@@ -1,0 +1,129 @@
+package bolt
+
+import (
+	"context"
+	"time"
+
+	"github.com/wringdb/wring/sdk"
+)
+
+// How often progress is reported and the end of the context is looked for.
+const (
+	reportEvery = 100 * time.Millisecond
+	lookEvery   = 64        // calls
+	lookBytes   = 256 << 10 // or bytes
+)
+
+// meter is where all work of a compaction is accounted for: it reports
+// progress, keeps to the limit, and says when to stop.
+type meter struct {
+	ctx    context.Context
+	now    func() time.Time
+	report func(sdk.Progress)
+	pace   pace
+
+	progress sdk.Progress
+	reported time.Time
+	calls    int
+	bytes    int64 // since the last look
+}
+
+// begin starts a phase.
+func (m *meter) begin(phase, unit string, total int64) {
+	m.progress.Phase, m.progress.Unit, m.progress.Done, m.progress.Total = phase, unit, 0, total
+	m.tell()
+}
+
+// add accounts for work. Its error is the context's.
+func (m *meter) add(done, read, written int64) error {
+	m.progress.Done += done
+	m.progress.BytesRead += read
+	m.progress.BytesWritten += written
+	m.calls++
+	m.bytes += read + written
+	if m.calls < lookEvery && m.bytes < lookBytes {
+		return nil
+	}
+	bytes := m.bytes
+	m.calls, m.bytes = 0, 0
+	if err := m.ctx.Err(); err != nil {
+		return err
+	}
+	now := m.now()
+	m.beat(now)
+	for wait := m.pace.wait(now, bytes); wait > 0; {
+		nap := min(wait, reportEvery)
+		timer := time.NewTimer(nap)
+		select {
+		case <-m.ctx.Done():
+			timer.Stop()
+			return m.ctx.Err()
+		case <-timer.C:
+			m.beat(m.now())
+		}
+		wait -= nap
+	}
+	return nil
+}
+
+// end reports the phase as done in full.
+func (m *meter) end() {
+	m.progress.Done = max(m.progress.Done, m.progress.Total)
+	m.tell()
+}
+
+func (m *meter) beat(now time.Time) {
+	if now.Sub(m.reported) >= reportEvery {
+		m.tell()
+	}
+}
+
+func (m *meter) tell() {
+	m.reported = m.now()
+	p := m.progress
+	if p.Total > 0 {
+		p.Done = min(p.Done, p.Total)
+	}
+	m.report(p)
+}
+
+// await runs work that cannot be interrupted, and reports meanwhile. When the
+// context ends first it returns at once: the work ends by itself, and has to
+// give back what it holds.
+func (m *meter) await(work func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- work() }()
+	ticker := time.NewTicker(reportEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-m.ctx.Done():
+			return m.ctx.Err()
+		case <-ticker.C:
+			m.tell()
+		}
+	}
+}
+
+// pace keeps a rate over time; the zero value has no limit.
+type pace struct {
+	bytesPerSecond int64
+	due            time.Time // when the bytes so far should have been done
+}
+
+// credit is how much time may be saved up by being slower than the rate.
+const credit = 100 * time.Millisecond
+
+// wait returns how long to wait after so many more bytes.
+func (p *pace) wait(now time.Time, bytes int64) time.Duration {
+	if p.bytesPerSecond <= 0 {
+		return 0
+	}
+	if earliest := now.Add(-credit); p.due.Before(earliest) {
+		p.due = earliest
+	}
+	p.due = p.due.Add(time.Duration(float64(bytes) / float64(p.bytesPerSecond) * float64(time.Second)))
+	return max(0, p.due.Sub(now))
+}

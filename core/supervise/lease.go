@@ -29,6 +29,8 @@ type Lease struct {
 	client client
 	once   sync.Once
 	giveUp func()
+	// suspect keeps a process from being handed out again; nil for an owner.
+	suspect func(reason string)
 
 	owner    *owner        // nil for a plugin
 	released chan struct{} // closed by Release; nil for a plugin
@@ -44,6 +46,20 @@ func (l *Lease) Description() sdk.Description { return l.client.Description() }
 // Release ends the lease; no call may be made after it. A second one does
 // nothing.
 func (l *Lease) Release() { l.once.Do(l.giveUp) }
+
+// Discard ends the lease of a backend that cannot be trusted any more, such as
+// one whose call does not end although it was cancelled. A plugin's process is
+// not handed out again, and ends, killed if need be, when others have let go of
+// it; the connection to an owner is closed. That ends the call. Reason
+// completes the sentence "plugin x is down: …".
+func (l *Lease) Discard(reason string) {
+	l.once.Do(func() {
+		if l.suspect != nil {
+			l.suspect(reason)
+		}
+		l.giveUp()
+	})
+}
 
 type sdkProcess struct{ *sdk.Process }
 

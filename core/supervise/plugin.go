@@ -72,7 +72,11 @@ func (s *Supervisor) acquirePlugin(ctx context.Context, name string) (*Lease, er
 		if err != nil {
 			return nil, err
 		}
-		l := &Lease{client: proc.handle.client(), giveUp: func() { s.release(proc) }}
+		l := &Lease{
+			client:  proc.handle.client(),
+			giveUp:  func() { s.release(proc) },
+			suspect: func(reason string) { s.suspect(proc, reason) },
+		}
 		err = s.check(ctx, proc)
 		if err == nil {
 			return l, nil
@@ -94,18 +98,24 @@ func (s *Supervisor) check(ctx context.Context, proc *process) error {
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
+	s.suspect(proc, "it is not well: "+err.Error())
+	return err
+}
+
+// suspect counts a failure of a process that runs, and retires it.
+func (s *Supervisor) suspect(proc *process, reason string) {
 	defer s.lock()()
 	select {
 	case <-proc.handle.Exited():
 		s.ended(proc)
 	default:
 		if proc.retired == "" {
-			what := fmt.Errorf("plugin %q (pid %d) is not well: %w", proc.plugin.name, proc.handle.PID(), err)
-			s.failed(proc.plugin, what, s.uptime(proc))
-			s.retire(proc, "it is not well: "+err.Error())
+			err := sdk.Errorf(sdk.ErrInternal, "plugin %q (pid %d) is given up: %s", proc.plugin.name, proc.handle.PID(), reason)
+			s.failed(proc.plugin, err, s.uptime(proc))
+			s.retire(proc, reason)
+			s.cfg.Logger.Warn("plugin is given up", "plugin", proc.plugin.name, "pid", proc.handle.PID(), "reason", reason)
 		}
 	}
-	return err
 }
 
 // reserve counts one lease more on the plugin's process, and starts that first

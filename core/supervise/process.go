@@ -169,8 +169,7 @@ func (s *Supervisor) ended(proc *process) {
 		proc.stopIdle()
 	}
 	if proc.retired != "" {
-		s.announce(event.PluginDown, p.name, "plugin %s is down (pid %d): %s", p.name, proc.handle.PID(), proc.retired)
-		s.cfg.Logger.Info("plugin is down", "plugin", p.name, "pid", proc.handle.PID(), "reason", proc.retired)
+		s.cfg.Logger.Info("plugin has ended", "plugin", p.name, "pid", proc.handle.PID(), "reason", proc.retired)
 		return
 	}
 	err := died(proc)
@@ -195,13 +194,14 @@ func died(proc *process) error {
 	return e
 }
 
-// retire takes a process out of use: it ends once it has no leases. The mutex
-// is held.
+// retire takes a process out of use: it ends once it has no leases. That it is
+// down is announced now, before the next one can be up. The mutex is held.
 func (s *Supervisor) retire(proc *process, reason string) {
 	if proc.retired != "" || proc.over {
 		return
 	}
 	proc.retired = reason
+	s.announce(event.PluginDown, proc.plugin.name, "plugin %s is down (pid %d): %s", proc.plugin.name, proc.handle.PID(), reason)
 	if proc.plugin.current == proc {
 		proc.plugin.current = nil
 	}

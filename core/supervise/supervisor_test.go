@@ -216,6 +216,28 @@ func TestUnwellProcessIsReplacedAndItsUsersKeepIt(t *testing.T) {
 	r.refuses("a", "is left alone", "is not well: NOT_SERVING")
 }
 
+func TestDiscardedProcessIsReplaced(t *testing.T) {
+	r := newRig(t, nil)
+	hung, other := r.acquire("a"), r.acquire("a")
+	hung.Discard("a call does not end")
+	hung.Discard("said twice")
+	hung.Release()
+	fresh := r.acquire("a")
+	if fresh.Backend() == other.Backend() {
+		t.Error("a discarded process was handed out")
+	}
+	fresh.Release()
+	if s := r.status("a"); s.Leases != 1 || s.Restarts != 1 || !strings.Contains(s.LastError, "(pid 1000) is given up: a call does not end") {
+		t.Errorf("status %+v", s)
+	}
+	other.Release()
+	<-r.processes()[0].exited
+	// Down is told before the next is up, though the process drains until now.
+	if got := r.events.names(); got != "plugin_up a, plugin_down a, plugin_up a" {
+		t.Errorf("events: %s", got)
+	}
+}
+
 func TestCallerWhoLeavesDuringTheHealthCheck(t *testing.T) {
 	r := newRig(t, nil)
 	r.acquire("a").Release()

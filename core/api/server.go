@@ -1,0 +1,248 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"path"
+	"reflect"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/danielgtaylor/huma/v2/sse"
+
+	"github.com/wringdb/wring/core/compaction"
+	"github.com/wringdb/wring/core/event"
+	"github.com/wringdb/wring/core/history"
+	"github.com/wringdb/wring/core/supervise"
+	"github.com/wringdb/wring/sdk"
+)
+
+// maxListed is the most entries that one answer holds.
+const maxListed = 10_000
+
+// NewHandler serves host. The OpenAPI document is at /openapi.json.
+func NewHandler(host Host, version string) http.Handler {
+	mux := http.NewServeMux()
+	config := huma.DefaultConfig("wring", version)
+	config.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaName)
+	config.DocsPath = ""     // its page would load scripts from elsewhere
+	config.CreateHooks = nil // no $schema field in answers
+	config.SchemasPath = ""
+	config.RejectUnknownQueryParameters = true
+	routes{host}.register(humago.New(mux, config))
+	return mux
+}
+
+// schemaName tells types of the same name apart by their package, since
+// several of them have a Status.
+func schemaName(t reflect.Type, hint string) string {
+	name := huma.DefaultSchemaNamer(t, hint)
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch pkg := path.Base(t.PkgPath()); pkg {
+	case ".", "api":
+		return name
+	default:
+		return strings.ToUpper(pkg[:1]) + pkg[1:] + name
+	}
+}
+
+type routes struct{ host Host }
+
+// body is an answer with a JSON document.
+type body[T any] struct{ Body T }
+
+type noInput struct{}
+
+func (r routes) register(api huma.API) {
+	huma.Register(api, op("status", http.MethodGet, "/v1/status", "Everything at a glance, without measuring"),
+		func(context.Context, *noInput) (*body[Status], error) {
+			return &body[Status]{r.host.Status()}, nil
+		})
+	huma.Register(api, op("list-stores", http.MethodGet, "/v1/stores", "The configured stores and their health"),
+		func(context.Context, *noInput) (*body[[]StoreStatus], error) {
+			return &body[[]StoreStatus]{r.host.Status().Stores}, nil
+		})
+	huma.Register(api, op("list-plugins", http.MethodGet, "/v1/plugins", "Plugins and owners, and the state of each"),
+		func(context.Context, *noInput) (*body[[]supervise.Status], error) {
+			return &body[[]supervise.Status]{r.host.Status().Plugins}, nil
+		})
+	huma.Register(api, op("health", http.MethodGet, "/v1/health", "The least healthy store decides"), r.health)
+	huma.Register(api, op("inspect", http.MethodGet, "/v1/inspect", "Measure one store"), r.inspect)
+	huma.Register(api, op("plan", http.MethodGet, "/v1/plan", "What the next run would do to each store, and why"), r.plan)
+	huma.Register(api, op("compact", http.MethodPost, "/v1/compact",
+		"Make a run and answer with every store's result when it has ended; hanging up cancels it"), r.compact)
+	huma.Register(api, op("cancel", http.MethodPost, "/v1/cancel", "Stop compactions, of one store or all"), r.cancel)
+	huma.Register(api, op("list-runs", http.MethodGet, "/v1/runs", "The last runs, newest first"), r.runs)
+	huma.Register(api, op("list-history", http.MethodGet, "/v1/history", "The last results of a store, newest first"), r.results)
+	huma.Register(api, op("reload", http.MethodPost, "/v1/reload",
+		"Read the configuration again; when it is wrong the old one stays"),
+		func(ctx context.Context, _ *noInput) (*struct{}, error) {
+			return nil, problem(r.host.Reload(ctx))
+		})
+	sse.Register(api, op("events", http.MethodGet, "/v1/events", "What happens, as it happens"),
+		map[string]any{"message": event.Event{}}, r.events)
+}
+
+func op(id, method, path, summary string) huma.Operation {
+	return huma.Operation{OperationID: id, Method: method, Path: path, Summary: summary}
+}
+
+// HealthReport is the health of the whole host.
+type HealthReport struct {
+	State    State    `json:"state"`
+	Degraded []string `json:"degraded" doc:"Stores that fail again and again"`
+	Overdue  []string `json:"overdue" doc:"Stores that were not looked at in time"`
+}
+
+func (r routes) health(context.Context, *noInput) (*body[HealthReport], error) {
+	report := HealthReport{State: Healthy, Degraded: []string{}, Overdue: []string{}}
+	for _, s := range r.host.Status().Stores {
+		if s.Degraded {
+			report.Degraded = append(report.Degraded, s.Store)
+		}
+		if s.Overdue {
+			report.Overdue = append(report.Overdue, s.Store)
+		}
+	}
+	switch {
+	case len(report.Degraded) > 0:
+		report.State = Degraded
+	case len(report.Overdue) > 0:
+		report.State = Overdue
+	}
+	return &body[HealthReport]{report}, nil
+}
+
+type inspectInput struct {
+	Store string    `query:"store" required:"true" doc:"Name of the store"`
+	Depth sdk.Depth `query:"depth" enum:"quick,sampled,exact" default:"sampled"`
+}
+
+func (r routes) inspect(ctx context.Context, in *inspectInput) (*body[compaction.Inspection], error) {
+	inspection, err := r.host.Inspect(ctx, in.Store, in.Depth)
+	if err != nil {
+		return nil, problem(err)
+	}
+	return &body[compaction.Inspection]{inspection}, nil
+}
+
+type planInput struct {
+	Stores []string `query:"store,explode" doc:"Names of stores; none means all"`
+}
+
+func (r routes) plan(ctx context.Context, in *planInput) (*body[[]compaction.Plan], error) {
+	plans, err := r.host.Plan(ctx, in.Stores)
+	if err != nil {
+		return nil, problem(err)
+	}
+	return &body[[]compaction.Plan]{plans}, nil
+}
+
+func (r routes) compact(ctx context.Context, in *body[CompactRequest]) (*body[history.Run], error) {
+	run, err := r.host.Compact(ctx, in.Body)
+	if err != nil {
+		return nil, problem(err)
+	}
+	return &body[history.Run]{run}, nil
+}
+
+type cancelInput struct {
+	Store string `query:"store" doc:"Name of the store; none means all"`
+}
+
+// Cancelled is how many compactions were stopped.
+type Cancelled struct {
+	Cancelled int `json:"cancelled"`
+}
+
+func (r routes) cancel(ctx context.Context, in *cancelInput) (*body[Cancelled], error) {
+	n, err := r.host.Cancel(ctx, in.Store)
+	if err != nil {
+		return nil, problem(err)
+	}
+	return &body[Cancelled]{Cancelled{n}}, nil
+}
+
+type runsInput struct {
+	Limit int `query:"limit" default:"20" minimum:"1" maximum:"10000"`
+}
+
+func (r routes) runs(_ context.Context, in *runsInput) (*body[[]history.Run], error) {
+	runs, err := r.host.Runs(in.Limit)
+	if err != nil {
+		return nil, problem(err)
+	}
+	return &body[[]history.Run]{runs}, nil
+}
+
+type resultsInput struct {
+	Store string `query:"store" required:"true" doc:"Name of the store, or of one file of a pattern"`
+	Limit int    `query:"limit" default:"20" minimum:"1" maximum:"10000"`
+}
+
+func (r routes) results(_ context.Context, in *resultsInput) (*body[[]history.Result], error) {
+	results, err := r.host.Results(in.Store, in.Limit)
+	if err != nil {
+		return nil, problem(err)
+	}
+	return &body[[]history.Result]{results}, nil
+}
+
+type eventsInput struct {
+	Since       uint64 `query:"since" doc:"Only events with an ID above this; 0 begins with the oldest remembered"`
+	LastEventID uint64 `header:"Last-Event-ID" doc:"As browsers send when they connect again"`
+}
+
+// eventBuffer is how far a listener may fall behind before it misses events.
+const eventBuffer = 1024
+
+func (r routes) events(ctx context.Context, in *eventsInput, send sse.Sender) {
+	subscription := r.host.Subscribe(eventBuffer, max(in.Since, in.LastEventID))
+	defer subscription.Close()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case e, ok := <-subscription.C:
+			if !ok {
+				return
+			}
+			if err := send(sse.Message{ID: int(e.ID), Data: e}); err != nil { //nolint:gosec // one host makes no 2^63 events
+				return
+			}
+		}
+	}
+}
+
+// problem turns err into an answer whose detail is for people, the hint behind
+// the message. A nil err stays nil.
+func problem(err error) error {
+	if err == nil {
+		return nil
+	}
+	status := http.StatusInternalServerError
+	switch {
+	case errors.Is(err, sdk.ErrNotFound):
+		status = http.StatusNotFound
+	case errors.Is(err, sdk.ErrInvalidOption):
+		status = http.StatusUnprocessableEntity
+	case errors.Is(err, sdk.ErrBusy):
+		status = http.StatusConflict
+	case sdk.IsCancelled(err):
+		status = 499 // as web servers log a client that hung up
+	}
+	answer := huma.Error500InternalServerError(err.Error()).(*huma.ErrorModel) //nolint:errorlint,forcetypeassert // huma's own default type
+	answer.Status = status
+	answer.Title = http.StatusText(status)
+	if hint := sdk.HintOf(err); hint != "" {
+		answer.Errors = append(answer.Errors, &huma.ErrorDetail{Message: hint, Location: hintLocation})
+	}
+	return answer
+}
+
+// hintLocation marks the entry of a problem's errors that is advice.
+const hintLocation = "hint"

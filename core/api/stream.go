@@ -1,0 +1,38 @@
+package api
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/wringdb/wring/core/event"
+)
+
+// maxEventLine is the longest event that a client takes, in bytes.
+const maxEventLine = 1 << 20
+
+// readEvents reads a server-sent stream until it ends. Every event is one data
+// line; other fields repeat what is in it.
+func readEvents(stream io.Reader, f func(event.Event) error) error {
+	lines := bufio.NewScanner(stream)
+	lines.Buffer(nil, maxEventLine)
+	for lines.Scan() {
+		data, ok := strings.CutPrefix(lines.Text(), "data: ")
+		if !ok {
+			continue
+		}
+		var e event.Event
+		if err := json.Unmarshal([]byte(data), &e); err != nil {
+			return fmt.Errorf("read an event: %w", err)
+		}
+		if err := f(e); err != nil {
+			return err
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("follow the host's events: %w", err)
+	}
+	return nil
+}

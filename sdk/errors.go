@@ -4,6 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"syscall"
 )
 
 // What went wrong, as far as a program decides on it. Test with errors.Is;
@@ -57,7 +61,7 @@ func Errorf(kind error, format string, args ...any) *Error {
 		Kind:      kind,
 		Message:   err.Error(),
 		Retryable: kind == ErrBusy || kind == ErrNoSpace || kind == ErrConnection, //nolint:errorlint // kinds are compared by identity
-		cause:     errors.Unwrap(err),
+		cause:     err,
 	}
 }
 
@@ -70,12 +74,16 @@ func (e *Error) WithHint(format string, args ...any) *Error {
 // Error returns the message without the hint.
 func (e *Error) Error() string { return e.Message }
 
-// Unwrap gives the kind and the cause.
+// Unwrap gives the kind and the cause, as far as they are known.
 func (e *Error) Unwrap() []error {
-	if e.cause == nil {
-		return []error{e.Kind}
+	var chain []error
+	if e.Kind != nil {
+		chain = append(chain, e.Kind)
 	}
-	return []error{e.Kind, e.cause}
+	if e.cause != nil {
+		chain = append(chain, e.cause)
+	}
+	return chain
 }
 
 // HintOf returns the advice that err carries, or "".
@@ -103,4 +111,77 @@ func Retryable(err error) bool {
 // IsCancelled says whether err is the end of a context or ErrCancelled.
 func IsCancelled(err error) bool {
 	return errors.Is(err, ErrCancelled) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// kinds lists the sentinels.
+func kinds() []error {
+	return []error{
+		ErrBusy, ErrNotFound, ErrCorrupt, ErrNoSpace, ErrUnsupported, ErrInvalidOption,
+		ErrCancelled, ErrPermission, ErrInternal, ErrProtocol, ErrConnection,
+	}
+}
+
+// kindOf returns the sentinel that err is, the outermost Error deciding, or nil.
+func kindOf(err error) error {
+	var e *Error
+	if errors.As(err, &e) {
+		if slices.Contains(kinds(), e.Kind) {
+			return e.Kind
+		}
+		return nil
+	}
+	for _, kind := range kinds() {
+		if errors.Is(err, kind) {
+			return kind
+		}
+	}
+	return nil
+}
+
+func isKind(err, kind error) bool {
+	return kindOf(err) == kind //nolint:errorlint // kinds are compared by identity
+}
+
+// typed gives an error of a backend a kind. An error that tells nothing is the
+// backend's own failure, and may pass.
+func typed(ctx context.Context, doing string, err error) *Error {
+	var known *Error
+	if errors.As(err, &known) {
+		if same, ok := err.(*Error); ok && isKind(err, same.Kind) && same.Kind != nil { //nolint:errorlint // is it the outermost?
+			return same
+		}
+		kind := kindOf(err)
+		if kind == nil {
+			kind = ErrInternal
+		}
+		return &Error{Kind: kind, Message: err.Error(), Hint: known.Hint, Retryable: known.Retryable, cause: err}
+	}
+	if kind := kindOf(err); kind != nil {
+		return Errorf(kind, "%w", err)
+	}
+	switch {
+	case ctx.Err() != nil && IsCancelled(err):
+		return cancelled(ctx, doing)
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return Errorf(ErrNoSpace, "%s: %w", doing, err).WithHint("free space on that file system or raise the quota")
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		return Errorf(ErrPermission, "%s: %w", doing, err).
+			WithHint("user %d needs access: look at owner and mode of the file and its directories", os.Geteuid())
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		return Errorf(ErrNotFound, "%s: %w", doing, err).WithHint("check the path")
+	}
+	// The cause is kept as text only: a deadline of the backend's own is no
+	// cancellation by the caller.
+	e := Errorf(ErrInternal, "%s: %v", doing, err)
+	e.Retryable = true
+	return e
+}
+
+// cancelled is the end of ctx as an error that says why it ended.
+func cancelled(ctx context.Context, doing string) *Error {
+	e := Errorf(ErrCancelled, "%s: %w", doing, ctx.Err())
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, ctx.Err()) {
+		e = Errorf(ErrCancelled, "%s: %v: %w", doing, ctx.Err(), cause)
+	}
+	return e
 }

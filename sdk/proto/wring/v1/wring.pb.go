@@ -923,9 +923,12 @@ type CompactRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Store *Store                 `protobuf:"bytes,1,opt,name=store,proto3" json:"store,omitempty"`
 	// One of Capabilities.modes, or empty for the first.
-	Mode          string           `protobuf:"bytes,2,opt,name=mode,proto3" json:"mode,omitempty"`
-	Limits        *Limits          `protobuf:"bytes,3,opt,name=limits,proto3" json:"limits,omitempty"`
-	Options       *structpb.Struct `protobuf:"bytes,4,opt,name=options,proto3" json:"options,omitempty"`
+	Mode    string           `protobuf:"bytes,2,opt,name=mode,proto3" json:"mode,omitempty"`
+	Limits  *Limits          `protobuf:"bytes,3,opt,name=limits,proto3" json:"limits,omitempty"`
+	Options *structpb.Struct `protobuf:"bytes,4,opt,name=options,proto3" json:"options,omitempty"`
+	// Chosen by the host, unique among its calls, to name this one to Cancel.
+	// Empty where it never will be.
+	CallId        string `protobuf:"bytes,5,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -986,6 +989,13 @@ func (x *CompactRequest) GetOptions() *structpb.Struct {
 		return x.Options
 	}
 	return nil
+}
+
+func (x *CompactRequest) GetCallId() string {
+	if x != nil {
+		return x.CallId
+	}
+	return ""
 }
 
 // Limits bounds what a compaction may take from others.
@@ -1614,6 +1624,97 @@ func (x *ListStoresResponse) GetStores() []*Store {
 	return nil
 }
 
+type CancelRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in the CompactRequest.
+	CallId        string `protobuf:"bytes,1,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelRequest) Reset() {
+	*x = CancelRequest{}
+	mi := &file_wring_v1_wring_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelRequest) ProtoMessage() {}
+
+func (x *CancelRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wring_v1_wring_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelRequest.ProtoReflect.Descriptor instead.
+func (*CancelRequest) Descriptor() ([]byte, []int) {
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *CancelRequest) GetCallId() string {
+	if x != nil {
+		return x.CallId
+	}
+	return ""
+}
+
+type CancelResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The call was running and has been asked to stop. False before it has begun
+	// and after it has ended.
+	Found         bool `protobuf:"varint,1,opt,name=found,proto3" json:"found,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelResponse) Reset() {
+	*x = CancelResponse{}
+	mi := &file_wring_v1_wring_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelResponse) ProtoMessage() {}
+
+func (x *CancelResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wring_v1_wring_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelResponse.ProtoReflect.Descriptor instead.
+func (*CancelResponse) Descriptor() ([]byte, []int) {
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *CancelResponse) GetFound() bool {
+	if x != nil {
+		return x.Found
+	}
+	return false
+}
+
 // ErrorDetail travels in the details of a failed call's status.
 type ErrorDetail struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1628,7 +1729,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_wring_v1_wring_proto_msgTypes[19]
+	mi := &file_wring_v1_wring_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1640,7 +1741,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_wring_v1_wring_proto_msgTypes[19]
+	mi := &file_wring_v1_wring_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1653,7 +1754,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_wring_v1_wring_proto_rawDescGZIP(), []int{19}
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ErrorDetail) GetKind() ErrorKind {
@@ -1737,12 +1838,13 @@ const file_wring_v1_wring_proto_rawDesc = "" +
 	"\x03map\x18\a \x03(\rR\x03map\x1a:\n" +
 	"\fMetricsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\xa8\x01\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\xc1\x01\n" +
 	"\x0eCompactRequest\x12%\n" +
 	"\x05store\x18\x01 \x01(\v2\x0f.wring.v1.StoreR\x05store\x12\x12\n" +
 	"\x04mode\x18\x02 \x01(\tR\x04mode\x12(\n" +
 	"\x06limits\x18\x03 \x01(\v2\x10.wring.v1.LimitsR\x06limits\x121\n" +
-	"\aoptions\x18\x04 \x01(\v2\x17.google.protobuf.StructR\aoptions\"2\n" +
+	"\aoptions\x18\x04 \x01(\v2\x17.google.protobuf.StructR\aoptions\x12\x17\n" +
+	"\acall_id\x18\x05 \x01(\tR\x06callId\"2\n" +
 	"\x06Limits\x12(\n" +
 	"\x10bytes_per_second\x18\x01 \x01(\x03R\x0ebytesPerSecond\"\x7f\n" +
 	"\x0fCompactResponse\x120\n" +
@@ -1784,7 +1886,11 @@ const file_wring_v1_wring_proto_rawDesc = "" +
 	"\aremoved\x18\x01 \x03(\tR\aremoved\"\x13\n" +
 	"\x11ListStoresRequest\"=\n" +
 	"\x12ListStoresResponse\x12'\n" +
-	"\x06stores\x18\x01 \x03(\v2\x0f.wring.v1.StoreR\x06stores\"h\n" +
+	"\x06stores\x18\x01 \x03(\v2\x0f.wring.v1.StoreR\x06stores\"(\n" +
+	"\rCancelRequest\x12\x17\n" +
+	"\acall_id\x18\x01 \x01(\tR\x06callId\"&\n" +
+	"\x0eCancelResponse\x12\x14\n" +
+	"\x05found\x18\x01 \x01(\bR\x05found\"h\n" +
 	"\vErrorDetail\x12'\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x13.wring.v1.ErrorKindR\x04kind\x12\x12\n" +
 	"\x04hint\x18\x02 \x01(\tR\x04hint\x12\x1c\n" +
@@ -1819,14 +1925,15 @@ const file_wring_v1_wring_proto_rawDesc = "" +
 	"\x15ERROR_KIND_PERMISSION\x10\b\x12\x17\n" +
 	"\x13ERROR_KIND_INTERNAL\x10\t\x12\x17\n" +
 	"\x13ERROR_KIND_PROTOCOL\x10\n" +
-	"2\xea\x02\n" +
+	"2\xa7\x03\n" +
 	"\x0eBackendService\x12A\n" +
 	"\bDescribe\x12\x19.wring.v1.DescribeRequest\x1a\x1a.wring.v1.DescribeResponse\x12P\n" +
 	"\rFragmentation\x12\x1e.wring.v1.FragmentationRequest\x1a\x1f.wring.v1.FragmentationResponse\x12@\n" +
 	"\aCompact\x12\x18.wring.v1.CompactRequest\x1a\x19.wring.v1.CompactResponse0\x01\x128\n" +
 	"\x05Sweep\x12\x16.wring.v1.SweepRequest\x1a\x17.wring.v1.SweepResponse\x12G\n" +
 	"\n" +
-	"ListStores\x12\x1b.wring.v1.ListStoresRequest\x1a\x1c.wring.v1.ListStoresResponseB5Z3github.com/wringdb/wring/sdk/proto/wring/v1;wringv1b\x06proto3"
+	"ListStores\x12\x1b.wring.v1.ListStoresRequest\x1a\x1c.wring.v1.ListStoresResponse\x12;\n" +
+	"\x06Cancel\x12\x17.wring.v1.CancelRequest\x1a\x18.wring.v1.CancelResponseB5Z3github.com/wringdb/wring/sdk/proto/wring/v1;wringv1b\x06proto3"
 
 var (
 	file_wring_v1_wring_proto_rawDescOnce sync.Once
@@ -1841,7 +1948,7 @@ func file_wring_v1_wring_proto_rawDescGZIP() []byte {
 }
 
 var file_wring_v1_wring_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_wring_v1_wring_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_wring_v1_wring_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_wring_v1_wring_proto_goTypes = []any{
 	(OptionType)(0),               // 0: wring.v1.OptionType
 	(Depth)(0),                    // 1: wring.v1.Depth
@@ -1866,25 +1973,27 @@ var file_wring_v1_wring_proto_goTypes = []any{
 	(*SweepResponse)(nil),         // 20: wring.v1.SweepResponse
 	(*ListStoresRequest)(nil),     // 21: wring.v1.ListStoresRequest
 	(*ListStoresResponse)(nil),    // 22: wring.v1.ListStoresResponse
-	(*ErrorDetail)(nil),           // 23: wring.v1.ErrorDetail
-	nil,                           // 24: wring.v1.FragmentationResponse.MetricsEntry
-	(*structpb.Value)(nil),        // 25: google.protobuf.Value
-	(*structpb.Struct)(nil),       // 26: google.protobuf.Struct
+	(*CancelRequest)(nil),         // 23: wring.v1.CancelRequest
+	(*CancelResponse)(nil),        // 24: wring.v1.CancelResponse
+	(*ErrorDetail)(nil),           // 25: wring.v1.ErrorDetail
+	nil,                           // 26: wring.v1.FragmentationResponse.MetricsEntry
+	(*structpb.Value)(nil),        // 27: google.protobuf.Value
+	(*structpb.Struct)(nil),       // 28: google.protobuf.Struct
 }
 var file_wring_v1_wring_proto_depIdxs = []int32{
 	7,  // 0: wring.v1.DescribeResponse.capabilities:type_name -> wring.v1.Capabilities
 	8,  // 1: wring.v1.DescribeResponse.options:type_name -> wring.v1.Option
 	9,  // 2: wring.v1.DescribeResponse.signatures:type_name -> wring.v1.Signature
 	0,  // 3: wring.v1.Option.type:type_name -> wring.v1.OptionType
-	25, // 4: wring.v1.Option.default:type_name -> google.protobuf.Value
+	27, // 4: wring.v1.Option.default:type_name -> google.protobuf.Value
 	4,  // 5: wring.v1.FragmentationRequest.store:type_name -> wring.v1.Store
 	1,  // 6: wring.v1.FragmentationRequest.depth:type_name -> wring.v1.Depth
-	26, // 7: wring.v1.FragmentationRequest.options:type_name -> google.protobuf.Struct
+	28, // 7: wring.v1.FragmentationRequest.options:type_name -> google.protobuf.Struct
 	2,  // 8: wring.v1.FragmentationResponse.method:type_name -> wring.v1.Method
-	24, // 9: wring.v1.FragmentationResponse.metrics:type_name -> wring.v1.FragmentationResponse.MetricsEntry
+	26, // 9: wring.v1.FragmentationResponse.metrics:type_name -> wring.v1.FragmentationResponse.MetricsEntry
 	4,  // 10: wring.v1.CompactRequest.store:type_name -> wring.v1.Store
 	13, // 11: wring.v1.CompactRequest.limits:type_name -> wring.v1.Limits
-	26, // 12: wring.v1.CompactRequest.options:type_name -> google.protobuf.Struct
+	28, // 12: wring.v1.CompactRequest.options:type_name -> google.protobuf.Struct
 	15, // 13: wring.v1.CompactResponse.progress:type_name -> wring.v1.Progress
 	16, // 14: wring.v1.CompactResponse.result:type_name -> wring.v1.CompactResult
 	17, // 15: wring.v1.CompactResult.before:type_name -> wring.v1.Size
@@ -1898,13 +2007,15 @@ var file_wring_v1_wring_proto_depIdxs = []int32{
 	12, // 23: wring.v1.BackendService.Compact:input_type -> wring.v1.CompactRequest
 	19, // 24: wring.v1.BackendService.Sweep:input_type -> wring.v1.SweepRequest
 	21, // 25: wring.v1.BackendService.ListStores:input_type -> wring.v1.ListStoresRequest
-	6,  // 26: wring.v1.BackendService.Describe:output_type -> wring.v1.DescribeResponse
-	11, // 27: wring.v1.BackendService.Fragmentation:output_type -> wring.v1.FragmentationResponse
-	14, // 28: wring.v1.BackendService.Compact:output_type -> wring.v1.CompactResponse
-	20, // 29: wring.v1.BackendService.Sweep:output_type -> wring.v1.SweepResponse
-	22, // 30: wring.v1.BackendService.ListStores:output_type -> wring.v1.ListStoresResponse
-	26, // [26:31] is the sub-list for method output_type
-	21, // [21:26] is the sub-list for method input_type
+	23, // 26: wring.v1.BackendService.Cancel:input_type -> wring.v1.CancelRequest
+	6,  // 27: wring.v1.BackendService.Describe:output_type -> wring.v1.DescribeResponse
+	11, // 28: wring.v1.BackendService.Fragmentation:output_type -> wring.v1.FragmentationResponse
+	14, // 29: wring.v1.BackendService.Compact:output_type -> wring.v1.CompactResponse
+	20, // 30: wring.v1.BackendService.Sweep:output_type -> wring.v1.SweepResponse
+	22, // 31: wring.v1.BackendService.ListStores:output_type -> wring.v1.ListStoresResponse
+	24, // 32: wring.v1.BackendService.Cancel:output_type -> wring.v1.CancelResponse
+	27, // [27:33] is the sub-list for method output_type
+	21, // [21:27] is the sub-list for method input_type
 	21, // [21:21] is the sub-list for extension type_name
 	21, // [21:21] is the sub-list for extension extendee
 	0,  // [0:21] is the sub-list for field type_name
@@ -1926,7 +2037,7 @@ func file_wring_v1_wring_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wring_v1_wring_proto_rawDesc), len(file_wring_v1_wring_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   21,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -31,6 +31,7 @@ const (
 	BackendService_Compact_FullMethodName       = "/wring.v1.BackendService/Compact"
 	BackendService_Sweep_FullMethodName         = "/wring.v1.BackendService/Sweep"
 	BackendService_ListStores_FullMethodName    = "/wring.v1.BackendService/ListStores"
+	BackendService_Cancel_FullMethodName        = "/wring.v1.BackendService/Cancel"
 )
 
 // BackendServiceClient is the client API for BackendService service.
@@ -60,6 +61,10 @@ type BackendServiceClient interface {
 	Sweep(ctx context.Context, in *SweepRequest, opts ...grpc.CallOption) (*SweepResponse, error)
 	// ListStores names the stores that an owner holds open.
 	ListStores(ctx context.Context, in *ListStoresRequest, opts ...grpc.CallOption) (*ListStoresResponse, error)
+	// Cancel asks a Compact to stop as the end of its context does, and leaves its
+	// stream open: so the host learns that the backend has cleaned up. Where it
+	// is not implemented the host ends the call's context instead.
+	Cancel(ctx context.Context, in *CancelRequest, opts ...grpc.CallOption) (*CancelResponse, error)
 }
 
 type backendServiceClient struct {
@@ -129,6 +134,16 @@ func (c *backendServiceClient) ListStores(ctx context.Context, in *ListStoresReq
 	return out, nil
 }
 
+func (c *backendServiceClient) Cancel(ctx context.Context, in *CancelRequest, opts ...grpc.CallOption) (*CancelResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CancelResponse)
+	err := c.cc.Invoke(ctx, BackendService_Cancel_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // BackendServiceServer is the server API for BackendService service.
 // All implementations must embed UnimplementedBackendServiceServer
 // for forward compatibility.
@@ -156,6 +171,10 @@ type BackendServiceServer interface {
 	Sweep(context.Context, *SweepRequest) (*SweepResponse, error)
 	// ListStores names the stores that an owner holds open.
 	ListStores(context.Context, *ListStoresRequest) (*ListStoresResponse, error)
+	// Cancel asks a Compact to stop as the end of its context does, and leaves its
+	// stream open: so the host learns that the backend has cleaned up. Where it
+	// is not implemented the host ends the call's context instead.
+	Cancel(context.Context, *CancelRequest) (*CancelResponse, error)
 	mustEmbedUnimplementedBackendServiceServer()
 }
 
@@ -180,6 +199,9 @@ func (UnimplementedBackendServiceServer) Sweep(context.Context, *SweepRequest) (
 }
 func (UnimplementedBackendServiceServer) ListStores(context.Context, *ListStoresRequest) (*ListStoresResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListStores not implemented")
+}
+func (UnimplementedBackendServiceServer) Cancel(context.Context, *CancelRequest) (*CancelResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Cancel not implemented")
 }
 func (UnimplementedBackendServiceServer) mustEmbedUnimplementedBackendServiceServer() {}
 func (UnimplementedBackendServiceServer) testEmbeddedByValue()                        {}
@@ -285,6 +307,24 @@ func _BackendService_ListStores_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _BackendService_Cancel_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CancelRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BackendServiceServer).Cancel(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: BackendService_Cancel_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BackendServiceServer).Cancel(ctx, req.(*CancelRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // BackendService_ServiceDesc is the grpc.ServiceDesc for BackendService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -307,6 +347,10 @@ var BackendService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListStores",
 			Handler:    _BackendService_ListStores_Handler,
+		},
+		{
+			MethodName: "Cancel",
+			Handler:    _BackendService_Cancel_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -1,0 +1,29 @@
+//go:build linux || darwin || freebsd
+
+package sdk
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// A lock file that is a symbolic link is somebody's trick.
+const openNoFollow = unix.O_NOFOLLOW
+
+// flock takes the exclusive lock of an open file, or returns errLocked.
+func flock(file *os.File) error {
+	for {
+		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case errors.Is(err, unix.EWOULDBLOCK):
+			return errLocked
+		case err != nil:
+			return &os.PathError{Op: "flock", Path: file.Name(), Err: err}
+		}
+		return nil
+	}
+}

@@ -1,0 +1,160 @@
+package sdk
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A store's lock file stands beside it as .NAME.wring.lock while a compaction
+// runs. What counts is the flock on it; its content says who. A file without a
+// lock is what a killed process left.
+
+// errLocked is a lock that somebody else holds.
+var errLocked = errors.New("locked")
+
+// lockStore takes the lock of the store at path. A store that does not exist
+// needs none: its backend will say so.
+func lockStore(doing, path string, now time.Time) (release func(), err error) {
+	name, err := lockName(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return func() {}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	lock, err := lockFile(name, now)
+	switch {
+	case errors.Is(err, errLocked):
+		holder := readHolder(name)
+		return nil, Errorf(ErrBusy, "%s: %s is compacting it", doing, holder).
+			WithHint("wait until it is done, or stop %s; the lock is %s", holder, name)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, Errorf(ErrPermission, "%s: take its lock: %w", doing, err).
+			WithHint("user %d must be able to write to %s and, if it exists, to %s, which keeps two compactions apart",
+				os.Geteuid(), filepath.Dir(name), filepath.Base(name))
+	case err != nil:
+		return nil, fmt.Errorf("take lock of store: %w", err)
+	}
+	return lock.release, nil
+}
+
+// staleLock returns the store's lock file where there is one; whether anybody
+// holds it is not looked at.
+func staleLock(path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	name, err := lockName(path)
+	if err == nil {
+		_, err = os.Lstat(name)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return name, nil
+}
+
+// lockName follows symbolic links, so that all ways to a store share one lock.
+func lockName(path string) (string, error) {
+	resolved, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return "", err
+	}
+	dir, base := filepath.Split(resolved)
+	const longest = 200 // bytes; most file systems end at 255
+	if len(base) > longest {
+		sum := sha256.Sum256([]byte(base))
+		base = fmt.Sprintf("%s~%x", base[:longest-20], sum[:8])
+	}
+	return filepath.Join(dir, "."+base+".wring.lock"), nil
+}
+
+// heldLock is a lock file that this process holds.
+type heldLock struct {
+	file *os.File
+	name string
+}
+
+// lockFile takes the lock file by that name, or returns errLocked at once.
+func lockFile(name string, now time.Time) (*heldLock, error) {
+	for {
+		file, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|openNoFollow, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		if err := flock(file); err != nil {
+			_ = file.Close()
+			return nil, err
+		}
+		// The holder before us may have removed the file between open and
+		// flock: what we then hold protects nothing.
+		if !sameFile(file, name) {
+			_ = file.Close()
+			continue
+		}
+		lock := &heldLock{file: file, name: name}
+		lock.sign(now)
+		return lock, nil
+	}
+}
+
+// sign writes down who holds the lock. A full disk refuses that, and the lock
+// holds all the same.
+func (l *heldLock) sign(now time.Time) {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	if l.file.Truncate(0) == nil {
+		_, _ = fmt.Fprintf(l.file, "%d %s %s\n", os.Getpid(), host, now.UTC().Format(time.RFC3339))
+	}
+}
+
+// release removes the file while the lock is still held, then lets go.
+func (l *heldLock) release() {
+	if sameFile(l.file, l.name) {
+		_ = os.Remove(l.name) // where it cannot be removed it is merely stale
+	}
+	_ = l.file.Close()
+}
+
+func sameFile(file *os.File, name string) bool {
+	held, err := file.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Lstat(name)
+	return err == nil && os.SameFile(held, there)
+}
+
+// readHolder says in words who signed the lock file.
+func readHolder(name string) string {
+	file, err := os.Open(name)
+	if err != nil {
+		return "another process"
+	}
+	defer file.Close() //nolint:errcheck // only read
+	content, err := io.ReadAll(io.LimitReader(file, 512))
+	fields := strings.Fields(string(content))
+	if err != nil || len(fields) < 2 {
+		return "another process"
+	}
+	if _, err := strconv.Atoi(fields[0]); err != nil {
+		return "another process"
+	}
+	if host, err := os.Hostname(); err == nil && host != fields[1] {
+		return fmt.Sprintf("process %s on %s", fields[0], fields[1])
+	}
+	return "process " + fields[0]
+}

@@ -35,6 +35,9 @@ type Plan struct {
 	Plugin string `json:"plugin"`
 	Engine string `json:"engine"`
 	Path   string `json:"path"`
+	// Configured is the store in the configuration: Store itself, or the one
+	// whose pattern found the file.
+	Configured string `json:"-"`
 	// Action is compact, skip, defer, or error when the store cannot be measured.
 	Action string `json:"action"`
 	// Code is the policy's reason for programs.

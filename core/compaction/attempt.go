@@ -1,0 +1,256 @@
+package compaction
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/wringdb/wring/core/event"
+	"github.com/wringdb/wring/core/history"
+	"github.com/wringdb/wring/core/policy"
+	"github.com/wringdb/wring/sdk"
+)
+
+// attempt looks at the store, decides, and compacts it if that is the decision.
+func (t *turn) attempt() verdict {
+	a, err := t.runner.acquire(t.ctx, t.store)
+	if err != nil {
+		return t.unseen(t.question().judge(err, true))
+	}
+	// Also when a call was given up: that it goes on must not keep a backend
+	// from being ended.
+	defer a.lease.Release()
+	t.result.Plugin, t.result.Engine = a.plugin(), a.description.Engine
+
+	f, err := t.look(a)
+	if err != nil {
+		return t.unseen(t.question().judge(err, false))
+	}
+	lost := t.lost
+	t.lost = false // somebody has looked
+	d := t.runner.decide(t.store, t.past, &f, t.request.Manual, t.request.Force)
+	if d.Action != policy.Compact {
+		if lost {
+			return t.settled(f, d)
+		}
+		return fromPolicy(d)
+	}
+	if err := t.tidy(a); err != nil {
+		return t.question().judge(err, false)
+	}
+	return t.compact(a, d)
+}
+
+// unseen is the verdict on an attempt that could not look at the store: after a
+// lost connection it is as unknown as before.
+func (t *turn) unseen(v verdict) verdict {
+	if !t.lost {
+		return v
+	}
+	return verdict{
+		outcome: history.Unknown, code: history.CodeLost, err: v.err, again: v.again,
+		reason: "the connection was lost during the compaction, and the store could not be looked at since: " + v.reason,
+	}
+}
+
+// settled is the verdict after a lost connection when nothing is left to do. A
+// backend replaces a store only after it has verified the new one, so a store
+// that has shrunk was compacted.
+func (t *turn) settled(f sdk.Fragmentation, d policy.Decision) verdict {
+	if given := t.before.AllocatedBytes - f.AllocatedBytes; given > 0 && d.Action == policy.Skip {
+		t.result.ReclaimedBytes = given
+		t.result.TotalBytesAfter = f.TotalBytes
+		return verdict{
+			outcome: history.Compacted, code: history.CodeLost,
+			reason: "the connection was lost during the compaction, which had done its work all the same: " + d.Reason,
+		}
+	}
+	return verdict{
+		outcome: history.Failed, code: history.CodeLost, err: sdk.ErrConnection,
+		reason: "the connection was lost during the compaction; looked at again: " + d.Reason,
+	}
+}
+
+// look measures the store, after sweeping one that may have been left in the
+// middle of something.
+func (t *turn) look(a *access) (sdk.Fragmentation, error) {
+	var f sdk.Fragmentation
+	if t.lost || t.doubt || t.past.Unresolved {
+		if err := t.tidy(a); err != nil {
+			return f, err
+		}
+	}
+	err := t.bounded("measure the store", func(ctx context.Context) error {
+		if err := a.find(ctx); err != nil {
+			return err
+		}
+		measured, err := a.measure(ctx, sdk.DepthSampled)
+		if err == nil {
+			f = measured
+		}
+		return err
+	})
+	if err != nil {
+		return sdk.Fragmentation{}, err
+	}
+	if !t.measured {
+		t.before, t.measured = f, true
+	}
+	t.result.Path = a.path()
+	t.result.TotalBytesBefore, t.result.TotalBytesAfter = t.before.TotalBytes, t.before.TotalBytes
+	t.result.PredictedBytes = t.before.ReclaimableBytes
+	return f, nil
+}
+
+// tidy sweeps. That it cannot is no reason to leave the store alone, unless the
+// backend is gone or somebody must look first.
+func (t *turn) tidy(a *access) error {
+	var removed []string
+	err := t.bounded("sweep the store", func(ctx context.Context) error {
+		if err := a.find(ctx); err != nil {
+			return err
+		}
+		swept, err := a.sweep(ctx)
+		if err == nil {
+			removed = swept
+		}
+		return err
+	})
+	if len(removed) > 0 {
+		t.runner.logger.Info("removed leftovers of a compaction that died", "store", t.store.Name, "files", removed)
+	}
+	var p *panicError
+	if err == nil || t.ctx.Err() != nil || t.lost || errors.Is(err, sdk.ErrConnection) || errors.Is(err, errSilent) || errors.As(err, &p) {
+		return err
+	}
+	t.runner.logger.Warn("cannot look for leftovers of compactions", "store", t.store.Name, "error", err)
+	return nil
+}
+
+// bounded makes a call that changes nothing and may take as long as a
+// compaction may be silent. F must not touch what the turn owns after its
+// context has ended.
+func (t *turn) bounded(doing string, f func(ctx context.Context) error) error {
+	c := t.runner.call(t.ctx, stallTimeout(t.store), func(ctx context.Context, _ func()) error { return f(ctx) })
+	switch {
+	case c.ending == hung && !c.stalled:
+		return fmt.Errorf("%s: %w", doing, t.ctx.Err())
+	case c.ending != returned:
+		return fmt.Errorf("%s: %w for %s", doing, errSilent, stallTimeout(t.store))
+	}
+	return c.err
+}
+
+// compact calls Compact once.
+func (t *turn) compact(a *access, d policy.Decision) verdict {
+	t.result.Attempts++
+	t.runner.record("the beginning of a compaction", func() error { return t.runner.history.BeginCompaction(t.result) })
+	message := d.Reason
+	if t.result.Attempts > 1 {
+		message = fmt.Sprintf("attempt %d: %s", t.result.Attempts, d.Reason)
+	}
+	t.runner.bus.Publish(event.Event{
+		Name: event.CompactionStarted, Run: t.run, Store: t.store.Name, Plugin: t.result.Plugin, Message: message,
+	})
+	req := sdk.CompactRequest{
+		Store: a.target, Mode: t.store.Mode, Options: sdk.Options(t.store.Options),
+		Limits: sdk.Limits{BytesPerSecond: t.store.LimitBytesPerSecond},
+	}
+	t.progress.Store(&sdk.Progress{})
+	progress := &reporter{turn: t}
+	var done sdk.CompactResult
+	c := t.runner.call(t.ctx, stallTimeout(t.store), func(ctx context.Context, beat func()) error {
+		result, err := a.lease.Backend().Compact(ctx, req, func(p sdk.Progress) { beat(); progress.report(p) })
+		if err == nil {
+			done = result
+		}
+		return err
+	})
+	progress.close()
+	t.progress.Store(nil)
+	if c.ending != hung && c.err == nil {
+		return t.compacted(d, done)
+	}
+	v := t.question().judgeCompact(c, t.doubt)
+	if c.ending == hung {
+		t.calling = c.over
+	}
+	if v.outcome == history.Unknown {
+		t.lost = true
+		t.result.TotalBytesAfter = 0 // nobody knows
+	}
+	// A remote call that stalled ends here before it ends there.
+	t.doubt = t.doubt || t.lost || c.ending == stalled
+	return v
+}
+
+func (t *turn) question() question {
+	return question{ctx: t.ctx, store: t.store, found: t.store.Name != t.configured}
+}
+
+// compacted fills in the result of a compaction that has succeeded.
+func (t *turn) compacted(d policy.Decision, done sdk.CompactResult) verdict {
+	r := &t.result
+	r.TotalBytesBefore, r.TotalBytesAfter = done.Before.TotalBytes, done.After.TotalBytes
+	r.ReclaimedBytes = done.ReclaimedBytes
+	r.DurationMS, r.PauseMS = done.Duration.Milliseconds(), done.Pause.Milliseconds()
+	r.Mode = done.Mode
+	if v := done.Verification; v != nil {
+		if v.DigestBefore != v.DigestAfter || v.ItemsBefore != v.ItemsAfter {
+			// The sdk refuses this; a backend need not be made with it.
+			err := sdk.Errorf(sdk.ErrInternal, "the content differs: %d items with digest %s before, %d with %s after",
+				v.ItemsBefore, v.DigestBefore, v.ItemsAfter, v.DigestAfter).
+				WithHint("look at the store before using it, and report this to the backend's author")
+			return verdict{outcome: history.Failed, code: history.CodeError, reason: err.Error(), err: err}
+		}
+		r.Verified, r.Items, r.Digest = true, v.ItemsAfter, v.DigestAfter
+	}
+	v := verdict{outcome: history.Compacted, code: d.Code, reason: d.Reason}
+	if done.NoOp {
+		v = verdict{outcome: history.NoOp, code: history.CodeNoOp, reason: "the backend found nothing to do, although " + d.Reason}
+	}
+	if done.Note != "" {
+		v.reason += "; " + done.Note
+	}
+	return v
+}
+
+// progressInterval is the least time between two progress events of a phase:
+// backends report as often as they like.
+const progressInterval = 100 * time.Millisecond
+
+// reporter passes progress on while its compaction is under way.
+type reporter struct {
+	turn *turn
+
+	mu        sync.Mutex
+	closed    bool
+	published sdk.Progress
+	at        time.Time
+}
+
+func (r *reporter) report(p sdk.Progress) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return // a backend that goes on talking
+	}
+	r.turn.progress.Store(&p)
+	now := r.turn.runner.clock.Now()
+	finished := p.Total > 0 && p.Done >= p.Total && p != r.published
+	if !r.at.IsZero() && p.Phase == r.published.Phase && !finished && now.Sub(r.at) < progressInterval {
+		return
+	}
+	r.published, r.at = p, now
+	r.turn.runner.bus.Publish(event.Event{
+		Name: event.CompactionProgress, Run: r.turn.run, Store: r.turn.store.Name, Plugin: r.turn.result.Plugin, Progress: &p,
+	})
+}
+
+func (r *reporter) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+}

@@ -1,0 +1,252 @@
+package compaction
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/wringdb/wring/core/config"
+	"github.com/wringdb/wring/core/history"
+	"github.com/wringdb/wring/core/policy"
+	"github.com/wringdb/wring/sdk"
+)
+
+// access is a backend, and what it knows a store by.
+type access struct {
+	lease       Lease
+	description sdk.Description
+	store       config.Store
+	target      sdk.Store
+}
+
+// acquire gets the backend of a store. The lease is the caller's to release.
+func (r *Runner) acquire(ctx context.Context, store config.Store) (*access, error) {
+	lease, err := r.clients.Acquire(ctx, store)
+	if err != nil {
+		return nil, err
+	}
+	return &access{
+		lease: lease, description: lease.Description(), store: store,
+		target: sdk.Store{Name: store.Name, Path: store.Path},
+	}, nil
+}
+
+// plugin is the name of the backend.
+func (a *access) plugin() string {
+	if a.store.Plugin != "" {
+		return a.store.Plugin
+	}
+	return a.description.Name
+}
+
+// path is where the store is, as far as it is known.
+func (a *access) path() string {
+	if a.target.Path != "" {
+		return a.target.Path
+	}
+	return a.store.Owner
+}
+
+// find asks an owner that lists its stores which one is meant: the one of that
+// name, or the only one.
+func (a *access) find(ctx context.Context) error {
+	lister, ok := a.lease.Backend().(sdk.StoreLister)
+	if a.store.Owner == "" || !a.description.Capabilities.ListsStores || !ok {
+		return nil
+	}
+	stores, err := lister.Stores(ctx)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(stores, func(s sdk.Store) bool { return s.Name == a.store.Name })
+	switch {
+	case i >= 0:
+		a.target = stores[i]
+	case len(stores) == 1:
+		a.target = stores[0]
+	default:
+		names := make([]string, len(stores))
+		for i, s := range stores {
+			names[i] = s.Name
+		}
+		return sdk.Errorf(sdk.ErrNotFound, "the owner at %s has no store %q", a.store.Owner, a.store.Name).
+			WithHint("call the store in the configuration as its owner does: %s", strings.Join(names, ", "))
+	}
+	return nil
+}
+
+// sweep removes what dead compactions have left beside the store.
+func (a *access) sweep(ctx context.Context) ([]string, error) {
+	sweeper, ok := a.lease.Backend().(sdk.Sweeper)
+	if !ok {
+		return nil, nil
+	}
+	removed, err := sweeper.Sweep(ctx, a.target)
+	if errors.Is(err, sdk.ErrUnsupported) {
+		return nil, nil
+	}
+	return removed, err
+}
+
+func (a *access) measure(ctx context.Context, depth sdk.Depth) (sdk.Fragmentation, error) {
+	return a.lease.Backend().Fragmentation(ctx, sdk.FragmentationRequest{
+		Store: a.target, Depth: depth, Options: sdk.Options(a.store.Options),
+	})
+}
+
+// decide asks the policy about a store; f is nil for one that was not measured.
+func (r *Runner) decide(store config.Store, past history.Past, f *sdk.Fragmentation, manual, force bool) policy.Decision {
+	now := r.clock.Now()
+	in := policy.Input{
+		Name: store.Name, Now: now,
+		LastCompactionAt: past.LastCompactionAt, ConsecutiveFailures: past.ConsecutiveFailures, LowYields: past.LowYields,
+		WindowOpen: store.Schedule.Open(now),
+		Manual:     manual, Force: force,
+	}
+	if !in.WindowOpen {
+		in.WindowOpens = store.Schedule.NextOpen(now)
+	}
+	if f != nil {
+		in.AllocatedBytes, in.ReclaimableBytes, in.Ratio = f.AllocatedBytes, f.ReclaimableBytes, f.Ratio()
+	}
+	return policy.Decide(store.Policy, in)
+}
+
+// past is what the history knows of a store.
+func (r *Runner) past(store string) history.Past {
+	var past history.Past
+	err := protect(func() (err error) {
+		past, err = r.history.Past(store)
+		return err
+	})
+	if err != nil {
+		r.logger.Warn("the history does not say what was before", "store", store, "error", err)
+	}
+	return past
+}
+
+// Inspect measures one store. A pattern is refused, as it is many.
+func (r *Runner) Inspect(ctx context.Context, store config.Store, depth sdk.Depth) (i Inspection, err error) {
+	if store.Glob != "" {
+		return Inspection{}, manyFiles(store)
+	}
+	err = protect(func() error {
+		a, err := r.acquire(ctx, store)
+		if err != nil {
+			return err
+		}
+		defer a.lease.Release()
+		if err := a.find(ctx); err != nil {
+			return err
+		}
+		f, err := a.measure(ctx, depth)
+		if err != nil {
+			return err
+		}
+		i = inspection(a, f)
+		return nil
+	})
+	return i, err
+}
+
+func manyFiles(store config.Store) error {
+	files, err := Expand(store)
+	if err != nil {
+		return err
+	}
+	refusal := sdk.Errorf(sdk.ErrInvalidOption, "inspect %s: it stands for %s, found by %s", store.Name, plural(len(files), "file"), store.Glob)
+	if len(files) > 0 {
+		refusal = refusal.WithHint("name one of them: wring inspect %s", files[0].Path)
+	}
+	return refusal
+}
+
+func inspection(a *access, f sdk.Fragmentation) Inspection {
+	i := Inspection{
+		Store: a.store.Name, Plugin: a.plugin(), Engine: a.description.Engine, Path: a.path(),
+		TotalBytes: f.TotalBytes, AllocatedBytes: f.AllocatedBytes, LiveBytes: f.LiveBytes,
+		ReclaimableBytes: f.ReclaimableBytes, Ratio: f.Ratio(), Method: f.Method,
+		Metrics: f.Metrics, Map: make([]int, len(f.Map)),
+	}
+	if i.Metrics == nil {
+		i.Metrics = map[string]float64{}
+	}
+	for n, cell := range f.Map {
+		i.Map[n] = int(cell)
+	}
+	return i
+}
+
+// Swept is what SweepAll has done for one store.
+type Swept struct {
+	Store   string
+	Removed []string
+	Err     error
+}
+
+// SweepAll removes what compactions that died have left beside stores, one
+// after another, and returns the stores where there was something to remove or
+// something went wrong. An owner that is away sees to its own stores.
+func (r *Runner) SweepAll(ctx context.Context, stores []config.Store) []Swept {
+	var all []Swept
+	unreachable := map[string]bool{}
+	for _, configured := range stores {
+		files, err := Expand(configured)
+		if err != nil {
+			all = append(all, Swept{Store: configured.Name, Err: err})
+		}
+		for _, store := range files {
+			if ctx.Err() != nil {
+				return all
+			}
+			if store.Owner == "" && unreachable[store.Plugin] {
+				continue // said once
+			}
+			s := Swept{Store: store.Name}
+			s.Removed, s.Err = r.sweepOne(ctx, store)
+			var unreached *unreachableError
+			unreachable[store.Plugin] = unreachable[store.Plugin] || errors.As(s.Err, &unreached)
+			switch {
+			case s.Err != nil && store.Owner != "" && isAway(s.Err), errors.Is(s.Err, sdk.ErrNotFound):
+				r.logger.Debug("not swept", "store", s.Store, "error", s.Err)
+				continue
+			case s.Err != nil:
+				r.logger.Warn("cannot look for leftovers of compactions", "store", s.Store, "error", s.Err)
+			case len(s.Removed) == 0:
+				continue
+			default:
+				r.logger.Info("removed leftovers of a compaction that died", "store", s.Store, "files", s.Removed)
+			}
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// unreachableError: the backend could not be acquired.
+type unreachableError struct{ error }
+
+func (e *unreachableError) Unwrap() error { return e.error }
+
+func (r *Runner) sweepOne(ctx context.Context, store config.Store) (removed []string, err error) {
+	err = protect(func() error {
+		a, err := r.acquire(ctx, store)
+		if err != nil {
+			return &unreachableError{fmt.Errorf("reach the backend: %w", err)}
+		}
+		defer a.lease.Release()
+		if err := a.find(ctx); err != nil {
+			return err
+		}
+		removed, err = a.sweep(ctx)
+		return err
+	})
+	return removed, err
+}
+
+// isAway recognises an owner that does not answer.
+func isAway(err error) bool {
+	return errors.Is(err, sdk.ErrNotFound) || errors.Is(err, sdk.ErrConnection)
+}

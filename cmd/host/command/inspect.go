@@ -1,0 +1,158 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wringdb/wring/core/compaction"
+	"github.com/wringdb/wring/sdk"
+)
+
+func newInspect(s *session) *cobra.Command {
+	var depth, plugin string
+	c := &cobra.Command{
+		Use:   "inspect PATH|STORE...",
+		Short: "Measure how much compaction would give back",
+		Long: `Measure how much compaction would give back, without changing a byte, and
+without the lock where the engine allows it.
+
+A PATH needs no configuration and no host: the engine is recognised from the
+file. With --json one argument gives one document; several give a list under
+"stores".`,
+		Args:              args(cobra.MinimumNArgs(1)),
+		ValidArgsFunction: s.completeStores,
+		RunE: func(c *cobra.Command, arguments []string) error {
+			if !slices.Contains(depths, depth) {
+				return usagef("--depth must be one of %s, not %q", strings.Join(depths, ", "), depth)
+			}
+			inspections, err := s.inspect(c.Context(), arguments, plugin, sdk.Depth(depth))
+			if err != nil {
+				return err
+			}
+			return s.showInspections(inspections)
+		},
+	}
+	c.Flags().StringVar(&depth, "depth", string(sdk.DepthSampled), "how closely to look: "+strings.Join(depths, ", "))
+	c.Flags().StringVar(&plugin, "plugin", "", "the backend of a PATH, instead of recognising it")
+	must(c.RegisterFlagCompletionFunc("depth", cobra.FixedCompletions(depths, cobra.ShellCompDirectiveNoFileComp)))
+	return c
+}
+
+var depths = []string{string(sdk.DepthQuick), string(sdk.DepthSampled), string(sdk.DepthExact)}
+
+func (s *session) inspect(ctx context.Context, arguments []string, plugin string, depth sdk.Depth) ([]compaction.Inspection, error) {
+	t, err := s.resolve(ctx, arguments)
+	if err != nil {
+		return nil, err
+	}
+	defer t.close()
+	var inspections []compaction.Inspection
+	for _, store := range t.stores {
+		inspection, err := t.host.Inspect(ctx, store, depth)
+		if err != nil {
+			return nil, err
+		}
+		inspections = append(inspections, inspection)
+	}
+	if len(t.paths) == 0 {
+		return inspections, nil
+	}
+	local, err := s.openLocal()
+	if err != nil {
+		return nil, err
+	}
+	defer local.close()
+	for _, path := range t.paths {
+		store, err := local.store(ctx, plugin, path)
+		if err != nil {
+			return nil, err
+		}
+		inspection, err := local.runner.Inspect(ctx, store, depth)
+		if err != nil {
+			return nil, err
+		}
+		inspections = append(inspections, inspection)
+	}
+	return inspections, nil
+}
+
+func (s *session) showInspections(inspections []compaction.Inspection) error {
+	switch {
+	case s.json && len(inspections) == 1:
+		return s.printJSON(inspections[0])
+	case s.json:
+		return s.printJSON(struct {
+			Stores []compaction.Inspection `json:"stores"`
+		}{inspections})
+	}
+	for i, inspection := range inspections {
+		if i > 0 {
+			fmt.Fprintln(s.Out)
+		}
+		printInspection(s.Out, inspection, s.Width)
+	}
+	return nil
+}
+
+func printInspection(w io.Writer, i compaction.Inspection, width int) {
+	fmt.Fprintf(w, "%s (%s)\n", i.Path, i.Engine)
+	fmt.Fprintf(w, "  total        %s\n", sdk.FormatBytes(i.TotalBytes))
+	fmt.Fprintf(w, "  allocated    %s\n", sdk.FormatBytes(i.AllocatedBytes))
+	fmt.Fprintf(w, "  live         %s\n", sdk.FormatBytes(i.LiveBytes))
+	fmt.Fprintf(w, "  reclaimable  %s, %s of what is allocated (%s)\n",
+		sdk.FormatBytes(i.ReclaimableBytes), percent(i.Ratio), i.Method)
+	for _, name := range slices.Sorted(maps.Keys(i.Metrics)) {
+		fmt.Fprintf(w, "  %-24s %s\n", name, metric(name, i.Metrics[name]))
+	}
+	printMap(w, i.Map, width)
+}
+
+// metric writes a figure by the unit that its name ends in.
+func metric(name string, value float64) string {
+	switch {
+	case strings.HasSuffix(name, "_bytes"):
+		return sdk.FormatBytes(int64(value))
+	case strings.HasSuffix(name, "_ratio"):
+		return percent(value)
+	}
+	return strconv.FormatFloat(value, 'f', -1, 64)
+}
+
+// shades are how full a cell is, from empty to full.
+var shades = []rune(" ░▒▓█")
+
+// printMap draws how full each part of a store is, in rows as wide as the
+// screen takes, up to 64.
+func printMap(w io.Writer, cells []int, width int) {
+	if len(cells) == 0 {
+		return
+	}
+	perRow := max(16, min(64, width-4))
+	fmt.Fprintf(w, "\n  how full each part is (blank: free, %c: full):\n", shades[len(shades)-1])
+	for row := range slices.Chunk(cells, perRow) {
+		line := make([]rune, len(row))
+		for i, percent := range row {
+			line[i] = shade(percent)
+		}
+		fmt.Fprintf(w, "  │%s│\n", string(line))
+	}
+}
+
+// shade keeps the blank for what is quite empty, and the full block for what
+// is nearly full.
+func shade(percent int) rune {
+	switch {
+	case percent <= 0:
+		return shades[0]
+	case percent >= 90:
+		return shades[4]
+	}
+	return shades[1+percent/30]
+}

@@ -1,0 +1,91 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wringdb/wring/core/compaction"
+	"github.com/wringdb/wring/core/config"
+	"github.com/wringdb/wring/sdk"
+)
+
+func newPlan(s *session) *cobra.Command {
+	var plugin string
+	c := &cobra.Command{
+		Use:   "plan [PATH|STORE...]",
+		Short: "Show what the next run would do to each store, and why",
+		Long: `Show what the next run would do to each store, and why. Nothing is changed.
+
+Without arguments every store of the running host is measured.`,
+		ValidArgsFunction: s.completeStores,
+		RunE: func(c *cobra.Command, arguments []string) error {
+			plans, err := s.plan(c.Context(), arguments, plugin)
+			if err != nil {
+				return err
+			}
+			return s.showPlans(plans)
+		},
+	}
+	c.Flags().StringVar(&plugin, "plugin", "", "the backend of a PATH, instead of recognising it")
+	return c
+}
+
+func (s *session) plan(ctx context.Context, arguments []string, plugin string) ([]compaction.Plan, error) {
+	if len(arguments) == 0 {
+		host, err := s.client(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer host.Close()
+		return host.Plan(ctx, nil)
+	}
+	t, err := s.resolve(ctx, arguments)
+	if err != nil {
+		return nil, err
+	}
+	defer t.close()
+	if len(t.stores) > 0 {
+		return t.host.Plan(ctx, t.stores)
+	}
+	local, err := s.openLocal()
+	if err != nil {
+		return nil, err
+	}
+	defer local.close()
+	stores := make([]config.Store, 0, len(t.paths))
+	for _, path := range t.paths {
+		store, err := local.store(ctx, plugin, path)
+		if err != nil {
+			return nil, err
+		}
+		stores = append(stores, store)
+	}
+	return local.runner.Plan(ctx, stores)
+}
+
+func (s *session) showPlans(plans []compaction.Plan) error {
+	if s.json {
+		return s.printJSON(struct {
+			Stores []compaction.Plan `json:"stores"`
+		}{nonNil(plans)})
+	}
+	now := time.Now()
+	t := newTable("STORE", "ACTION", ">ALLOCATED", ">RECLAIMABLE", ">RATIO", "DUE", "WHY")
+	for _, p := range plans {
+		t.add(p.Store, p.Action, sdk.FormatBytes(p.AllocatedBytes), sdk.FormatBytes(p.PredictedBytes),
+			percent(p.Ratio), until(p.NextAt, now), p.Reason)
+	}
+	t.print(s.Out)
+	for _, p := range plans {
+		for _, warning := range p.Warnings {
+			fmt.Fprintf(s.Out, "%s: warning: %s\n", p.Store, warning)
+		}
+		if p.Hint != "" {
+			fmt.Fprintf(s.Out, "%s: hint: %s\n", p.Store, p.Hint)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,198 @@
+// Package command is wring's command line, one file for each verb.
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wringdb/wring/core/api"
+	"github.com/wringdb/wring/core/config"
+	"github.com/wringdb/wring/sdk"
+)
+
+// Exit statuses, the same for every verb.
+const (
+	exitDone        = 0   // done, or rightly skipped
+	exitFailed      = 1   // something failed
+	exitUsage       = 2   // wrong usage or configuration
+	exitDeferred    = 3   // not possible now: locked, no space, window
+	exitInterrupted = 130 // Ctrl-C
+)
+
+// Main runs one command line and returns its exit status.
+func Main(version string, args []string, streams Streams) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+
+	s := &session{version: version, Streams: streams}
+	root := newRoot(s)
+	root.SetArgs(args)
+	root.SetIn(streams.In)
+	root.SetOut(streams.Out)
+	root.SetErr(streams.Err)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitDone
+	}
+	s.explain(err)
+	if ctx.Err() != nil {
+		return exitInterrupted
+	}
+	return exitStatus(err)
+}
+
+// session is what the verbs share for the length of one command line.
+type session struct {
+	Streams
+	version string
+	// The global flags.
+	configFile string
+	json       bool
+	verbose    bool
+}
+
+func newRoot(s *session) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "wring",
+		Short: "Give the dead space in embedded databases back",
+		Long: `wring gives the dead space in embedded databases (bbolt, Pebble) back.
+
+A host looks after the stores of a configuration: it measures each on its
+schedule, compacts what is worth it, one after another, and remembers what
+happened. A path needs neither host nor configuration.`,
+		Example: `  wring inspect app.db       how much would compaction give back?
+  wring compact app.db       compact it now
+  wring run                  look after the configured stores
+  wring plan                 what would the next run do, and why?`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	flags := root.PersistentFlags()
+	flags.StringVarP(&s.configFile, "config", "c", "", "configuration file (default: $WRING_CONFIG, then wring/wring.hcl in the user's configuration directory, then /etc/wring/wring.hcl)")
+	flags.BoolVar(&s.json, "json", false, "print one JSON document and nothing else")
+	flags.BoolVarP(&s.verbose, "verbose", "v", false, "log what is done, to standard error")
+	must(root.MarkPersistentFlagFilename("config", "hcl"))
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usagef("%w", err).WithHint("see: %s --help", c.CommandPath())
+	})
+	root.AddCommand(
+		newRun(s), newInspect(s), newPlan(s), newCompact(s), newStatus(s), newHistory(s),
+		newEvents(s), newPlugin(s), newConfig(s), newVersion(s),
+	)
+	return root
+}
+
+// must panics on a mistake in the program itself.
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+// errUsage marks a wrong command line.
+var errUsage = errors.New("wrong usage")
+
+// usagef makes an error that ends in the exit status for wrong usage.
+func usagef(format string, args ...any) *sdk.Error {
+	return sdk.Errorf(errUsage, format, args...)
+}
+
+// args turns cobra's complaints about arguments into errors of usage.
+func args(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(c *cobra.Command, given []string) error {
+		if err := check(c, given); err != nil {
+			return usagef("%w", err).WithHint("usage: %s", c.UseLine())
+		}
+		return nil
+	}
+}
+
+// outcomeError carries an exit status for results that were printed already.
+type outcomeError int
+
+func (e outcomeError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+func exitStatus(err error) int {
+	var outcome outcomeError
+	var mistakes *config.Diagnostics
+	switch {
+	case errors.As(err, &outcome):
+		return int(outcome)
+	case errors.Is(err, errUsage), errors.As(err, &mistakes):
+		return exitUsage
+	case errors.Is(err, sdk.ErrBusy), errors.Is(err, sdk.ErrNoSpace):
+		return exitDeferred
+	case sdk.IsCancelled(err):
+		return exitInterrupted
+	}
+	return exitFailed
+}
+
+// explain prints what went wrong and what to do about it, to standard error.
+func (s *session) explain(err error) {
+	var outcome outcomeError
+	if errors.As(err, &outcome) {
+		return
+	}
+	fmt.Fprintf(s.Err, "wring: %v\n", err)
+	if hint := sdk.HintOf(err); hint != "" {
+		fmt.Fprintf(s.Err, "  hint: %s\n", hint)
+	}
+}
+
+// printHint shows advice under what it belongs to.
+func (s *session) printHint(hint string) {
+	if hint != "" {
+		fmt.Fprintf(s.Out, "  hint: %s\n", hint)
+	}
+}
+
+// dataDir is where the host that this command line means keeps its state.
+func (s *session) dataDir(ctx context.Context) (string, error) {
+	c, err := s.loadConfig(ctx)
+	if err != nil {
+		return "", err
+	}
+	return c.DataDir, nil
+}
+
+// client talks to the host that this command line means.
+func (s *session) client(ctx context.Context) (*api.Client, error) {
+	dir, err := s.dataDir(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return api.NewClient(api.SocketPath(dir)), nil
+}
+
+// configPath is the configuration that the flags or the defaults name, or "".
+func (s *session) configPath() string {
+	if s.configFile != "" {
+		return s.configFile
+	}
+	return config.DefaultPath()
+}
+
+// loadConfig reads the configuration that the flags or the defaults name. It
+// is the built-in one where there is no file and none was asked for. The
+// options of plugins are not checked, so that no plugin has to be started.
+func (s *session) loadConfig(ctx context.Context) (*config.Config, error) {
+	file := s.configPath()
+	if file == "" {
+		return config.Default(), nil
+	}
+	return config.Load(ctx, file, nil)
+}
+
+// terminate returns a context that also ends on SIGTERM.
+func terminate(ctx context.Context) (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(ctx, syscall.SIGTERM)
+}

@@ -1,0 +1,118 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wringdb/wring/core/api"
+	"github.com/wringdb/wring/sdk"
+)
+
+// targets are what the arguments of a verb mean: paths that need no host, or
+// stores that the running host knows. Never both.
+type targets struct {
+	paths  []string // absolute
+	stores []string
+	host   *api.Client // set when stores are meant
+}
+
+func (t targets) close() {
+	if t.host != nil {
+		t.host.Close()
+	}
+}
+
+// resolve decides for each argument whether it is a path or a store. What
+// looks like a path is one; a bare word is a store if the running host knows
+// it, else a file or directory by that name here.
+func (s *session) resolve(ctx context.Context, arguments []string) (targets, error) {
+	t := targets{}
+	known, host, hostErr := s.knownStores(ctx, arguments)
+	for _, argument := range arguments {
+		switch {
+		case !looksLikePath(argument) && known[argument]:
+			t.stores = append(t.stores, argument)
+		case looksLikePath(argument) || exists(argument):
+			path, err := filepath.Abs(argument)
+			if err != nil {
+				return targets{}, usagef("%s: %w", argument, err)
+			}
+			t.paths = append(t.paths, path)
+		case hostErr != nil && !errors.Is(hostErr, api.ErrNoHost):
+			return targets{}, hostErr
+		case hostErr != nil:
+			return targets{}, sdk.Errorf(sdk.ErrNotFound, "%s: no such file or directory, and no host is running that could know a store by that name", argument).
+				WithHint("give the path of a database, or start the host with: wring run")
+		default:
+			return targets{}, sdk.Errorf(sdk.ErrNotFound, "%s: neither a store of the running host nor a file or directory here", argument).
+				WithHint("see the stores with: wring status")
+		}
+	}
+	if len(t.paths) > 0 && len(t.stores) > 0 {
+		return targets{}, usagef("%s is a path and %s a store of the host: they are compacted by different processes", t.paths[0], t.stores[0]).
+			WithHint("call wring once with the paths and once with the stores")
+	}
+	if len(t.stores) > 0 {
+		t.host = host
+	} else if host != nil {
+		host.Close()
+	}
+	return t, nil
+}
+
+// knownStores asks the host for its stores if any argument could be one.
+func (s *session) knownStores(ctx context.Context, arguments []string) (map[string]bool, *api.Client, error) {
+	bare := false
+	for _, argument := range arguments {
+		bare = bare || !looksLikePath(argument)
+	}
+	if !bare {
+		return nil, nil, nil
+	}
+	host, err := s.client(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	status, err := host.Status(ctx)
+	if err != nil {
+		host.Close()
+		return nil, nil, err
+	}
+	known := make(map[string]bool, len(status.Stores))
+	for _, store := range status.Stores {
+		known[store.Store] = true
+	}
+	return known, host, nil
+}
+
+func looksLikePath(argument string) bool {
+	return strings.ContainsRune(argument, filepath.Separator) || strings.HasPrefix(argument, ".")
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// completeStores offers the stores of the running host.
+func (s *session) completeStores(c *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	host, err := s.client(c.Context())
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	defer host.Close()
+	status, err := host.Status(c.Context())
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	names := make([]string, 0, len(status.Stores))
+	for _, store := range status.Stores {
+		names = append(names, store.Store+"\t"+store.Path)
+	}
+	return names, cobra.ShellCompDirectiveDefault // files too: a path is as good
+}

@@ -1,0 +1,168 @@
+// Package daemon is the host as a whole: it puts the parts together, keeps the
+// timetable, answers the admin interface, and ends in an orderly way.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	systemd "github.com/coreos/go-systemd/v22/daemon"
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/wringdb/wring/core/api"
+	"github.com/wringdb/wring/core/compaction"
+	"github.com/wringdb/wring/core/config"
+	"github.com/wringdb/wring/core/event"
+	"github.com/wringdb/wring/core/history"
+	"github.com/wringdb/wring/core/supervise"
+)
+
+// Config is what a host needs to know beyond its configuration file.
+type Config struct {
+	// File is the configuration.
+	File string
+	// Version of the host.
+	Version string
+	// SelfDir is the directory of the host's own program, where plugins are
+	// looked for first.
+	SelfDir string
+	Logger  hclog.Logger
+}
+
+// stopTimeout is how long compactions get to reach a safe point, and plugins
+// to end, when the host stops.
+const stopTimeout = 20 * time.Second
+
+// Run is the host's life: it returns when ctx has ended and all is cleaned up,
+// or with the error that kept it from starting.
+func Run(ctx context.Context, c Config) error {
+	h, err := start(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer h.close()
+
+	listener, err := listen(api.SocketPath(h.dataDir))
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Handler: api.NewHandler(h, c.Version), ReadHeaderTimeout: 5 * time.Second}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+
+	var helpers sync.WaitGroup
+	living, stop := context.WithCancel(ctx)
+	helpers.Go(func() { h.followSignals(living) })
+	helpers.Go(func() { h.feedWatchdog(living) })
+	h.notify(systemd.SdNotifyReady)
+	h.logger.Info("looking after stores", "stores", len(h.config().Stores), "config", c.File, "data_dir", h.dataDir, "pid", os.Getpid())
+
+	looped := make(chan struct{})
+	go func() { defer close(looped); h.loop(living) }()
+	select {
+	case <-ctx.Done():
+	case err = <-served:
+		err = fmt.Errorf("serve the admin interface: %w", err)
+	}
+	h.notify(systemd.SdNotifyStopping)
+	h.logger.Info("stopping: compactions under way are cancelled and clean up")
+	stop()
+	<-looped
+	h.stopRuns()
+	helpers.Wait()
+	_ = server.Close()
+	return err
+}
+
+// start makes the parts, in the order in which they need each other.
+func start(ctx context.Context, c Config) (h *host, err error) {
+	loaded, plugins, err := LoadConfig(ctx, c.File, c.SelfDir, c.Logger)
+	if err != nil {
+		return nil, err
+	}
+	lock, err := lockDataDir(loaded.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	h = &host{
+		cfg: c, logger: c.Logger, dataDir: loaded.DataDir, lock: lock,
+		current: loaded, startedAt: time.Now(),
+		next: map[string]time.Time{}, busy: map[string]bool{}, overdue: map[string]bool{},
+		wake: make(chan struct{}, 1), ping: make(chan struct{}),
+	}
+	h.living, h.cancelRuns = context.WithCancel(context.Background())
+	defer func() {
+		if err != nil {
+			h.close()
+		}
+	}()
+	h.history, err = history.Open(filepath.Join(loaded.DataDir, history.FileName), loaded.KeepHistory, c.Logger.Named("history"))
+	if err != nil {
+		return nil, err
+	}
+	h.bus = event.NewBus(event.BusConfig{})
+	h.supervisor = supervise.New(supervise.Config{
+		Catalog: plugins, Logger: c.Logger, Events: h.bus, HostVersion: c.Version,
+		RuntimeDir: filepath.Join(loaded.DataDir, "run"),
+	})
+	h.runner = compaction.New(compaction.Config{
+		Clients: clients{h.supervisor}, History: h.history, Bus: h.bus, Logger: c.Logger,
+		MaxParallel: loaded.MaxParallel, Groups: loaded.Groups,
+	})
+	h.plan(loaded.Stores, time.Now())
+	return h, nil
+}
+
+// listen makes the admin socket. A file that a dead host left is replaced: the
+// lock of the data directory says that no other host lives.
+func listen(path string) (net.Listener, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("remove the socket of an earlier host: %w", err)
+	}
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("listen for the admin interface: %w", err)
+	}
+	// The directory is closed to others, so nobody came in between.
+	if err := os.Chmod(path, 0o600); err != nil {
+		_ = listener.Close()
+		return nil, fmt.Errorf("close the socket to others: %w", err)
+	}
+	return listener, nil
+}
+
+// followSignals reloads the configuration on SIGHUP.
+func (h *host) followSignals(ctx context.Context) {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangup:
+			// Whatever is wrong has been logged.
+			_ = h.Reload(ctx)
+		}
+	}
+}
+
+// clients hands the supervisor's leases to the runner.
+type clients struct{ *supervise.Supervisor }
+
+func (c clients) Acquire(ctx context.Context, store config.Store) (compaction.Lease, error) {
+	lease, err := c.Supervisor.Acquire(ctx, store)
+	if err != nil {
+		return nil, err
+	}
+	return lease, nil
+}

@@ -1,0 +1,263 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/wringdb/wring/core/api"
+	"github.com/wringdb/wring/core/catalog"
+	"github.com/wringdb/wring/core/compaction"
+	"github.com/wringdb/wring/core/config"
+	"github.com/wringdb/wring/core/event"
+	"github.com/wringdb/wring/core/history"
+	"github.com/wringdb/wring/core/supervise"
+	"github.com/wringdb/wring/sdk"
+)
+
+// host is a running host; the admin interface talks to it.
+type host struct {
+	cfg       Config
+	logger    hclog.Logger
+	dataDir   string
+	startedAt time.Time
+
+	lock       *os.File
+	history    *history.DB
+	bus        *event.Bus
+	supervisor *supervise.Supervisor
+	runner     *compaction.Runner
+
+	// living ends when runs are to stop; runs counts those under way.
+	living     context.Context //nolint:containedctx // the life of the host, not of a call
+	cancelRuns context.CancelFunc
+	runs       sync.WaitGroup
+
+	wake chan struct{} // the timetable has changed
+	ping chan struct{} // taken by the loop as a sign of life
+
+	reloading sync.Mutex // one reload at a time
+
+	mu      sync.Mutex
+	current *config.Config
+	next    map[string]time.Time // when stores are due
+	busy    map[string]bool      // in a scheduled run
+	overdue map[string]bool      // stores whose event was sent
+}
+
+var _ api.Host = (*host)(nil)
+
+// LoadConfig reads a configuration, with the options of its plugins checked,
+// and makes the catalog that belongs to it.
+func LoadConfig(ctx context.Context, file, selfDir string, logger hclog.Logger) (*config.Config, *catalog.Catalog, error) {
+	var plugins *catalog.Catalog
+	describer := func(c *config.Config) config.Describer {
+		plugins = catalog.New(catalog.Config{SelfDir: selfDir, Dirs: c.PluginDirs, Plugins: c.Plugins, Logger: logger})
+		return plugins
+	}
+	loaded, err := config.Load(ctx, file, describer)
+	if err != nil {
+		return nil, nil, err
+	}
+	return loaded, plugins, nil
+}
+
+func (h *host) config() *config.Config {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.current
+}
+
+// stopRuns cancels what is under way and waits until it has cleaned up.
+func (h *host) stopRuns() {
+	h.mu.Lock()
+	h.cancelRuns() // from here on no run begins
+	h.mu.Unlock()
+	ended := make(chan struct{})
+	go func() { h.runs.Wait(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(stopTimeout):
+		h.logger.Error("a compaction did not reach a safe point in time; its plugin is ended", "waited", stopTimeout)
+	}
+}
+
+// close gives back what start took. Parts that were not made are nil.
+func (h *host) close() {
+	h.cancelRuns()
+	if h.supervisor != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+		h.supervisor.Stop(ctx)
+		cancel()
+	}
+	if h.bus != nil {
+		h.bus.Close()
+	}
+	if h.history != nil {
+		if err := h.history.Close(); err != nil {
+			h.logger.Warn("closing the history", "error", err)
+		}
+	}
+	_ = h.lock.Close()
+}
+
+// Reload reads the configuration again; when it is wrong the old one stays.
+func (h *host) Reload(ctx context.Context) error {
+	h.reloading.Lock()
+	defer h.reloading.Unlock()
+	h.notifyReload()
+	defer h.notify("READY=1")
+	loaded, plugins, err := LoadConfig(ctx, h.cfg.File, h.cfg.SelfDir, h.logger)
+	if err == nil && loaded.DataDir != h.dataDir {
+		err = sdk.Errorf(sdk.ErrInvalidOption, "data_dir has changed from %s to %s", h.dataDir, loaded.DataDir).
+			WithHint("a new data_dir needs a restart of the host")
+	}
+	if err != nil {
+		h.logger.Error("the configuration is not reloaded, the old one stays in force", "error", err, "hint", sdk.HintOf(err))
+		return err
+	}
+	h.adopt(loaded, plugins)
+	h.logger.Info("configuration reloaded", "stores", len(loaded.Stores), "plugins", len(loaded.Plugins))
+	return nil
+}
+
+// adopt puts a configuration into force. Runs under way end under the old one.
+func (h *host) adopt(loaded *config.Config, plugins *catalog.Catalog) {
+	h.supervisor.Reconfigure(plugins)
+	h.runner.Reconfigure(loaded.MaxParallel, loaded.Groups)
+	h.history.SetKeep(loaded.KeepHistory)
+	h.mu.Lock()
+	old := make(map[string]config.Store, len(h.current.Stores))
+	for _, s := range h.current.Stores {
+		old[s.Name] = s
+	}
+	h.current = loaded
+	times := make(map[string]time.Time, len(loaded.Stores))
+	for _, s := range loaded.Stores {
+		before, ok := old[s.Name]
+		if ok && reflect.DeepEqual(before.Schedule, s.Schedule) {
+			times[s.Name] = h.next[s.Name]
+		}
+	}
+	h.next = times
+	h.mu.Unlock()
+	h.plan(loaded.Stores, time.Now())
+	h.wakeUp()
+}
+
+// Compact makes a run that ends with ctx or with the host.
+func (h *host) Compact(ctx context.Context, req api.CompactRequest) (history.Run, error) {
+	if req.All == (len(req.Stores) > 0) {
+		return history.Run{}, sdk.Errorf(sdk.ErrInvalidOption, "name stores, or ask for all of them, and not both")
+	}
+	stores, err := h.stores(req.Stores)
+	if err != nil {
+		return history.Run{}, err
+	}
+	done, err := h.beginRun()
+	if err != nil {
+		return history.Run{}, err
+	}
+	defer done()
+	ctx, cancel := h.whileLiving(ctx)
+	defer cancel()
+	return h.runner.Run(ctx, compaction.Request{Trigger: history.Manual, Stores: stores, Manual: true, Force: req.Force})
+}
+
+// beginRun counts one more run, unless the host is stopping.
+func (h *host) beginRun() (done func(), err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.living.Err() != nil {
+		return nil, sdk.Errorf(sdk.ErrCancelled, "the host is stopping")
+	}
+	h.runs.Add(1)
+	return h.runs.Done, nil
+}
+
+// whileLiving returns a context that ends with ctx, and with the host.
+func (h *host) whileLiving(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(h.living, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+// Cancel stops what runs on a store, or on all.
+func (h *host) Cancel(ctx context.Context, store string) (int, error) {
+	if store != "" {
+		if _, err := h.stores([]string{store}); err != nil {
+			return 0, err
+		}
+	}
+	return h.runner.Cancel(ctx, store)
+}
+
+// Plan says what the next run would do.
+func (h *host) Plan(ctx context.Context, names []string) ([]compaction.Plan, error) {
+	stores, err := h.stores(names)
+	if err != nil {
+		return nil, err
+	}
+	plans, err := h.runner.Plan(ctx, stores)
+	if err != nil {
+		return nil, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i := range plans {
+		plans[i].NextAt = h.next[plans[i].Configured]
+	}
+	return plans, nil
+}
+
+// Inspect measures one store.
+func (h *host) Inspect(ctx context.Context, name string, depth sdk.Depth) (compaction.Inspection, error) {
+	stores, err := h.stores([]string{name})
+	if err != nil {
+		return compaction.Inspection{}, err
+	}
+	return h.runner.Inspect(ctx, stores[0], depth)
+}
+
+// stores finds the stores by name; no names means all.
+func (h *host) stores(names []string) ([]config.Store, error) {
+	current := h.config()
+	if len(names) == 0 {
+		return current.Stores, nil
+	}
+	byName := make(map[string]config.Store, len(current.Stores))
+	for _, s := range current.Stores {
+		byName[s.Name] = s
+	}
+	stores := make([]config.Store, 0, len(names))
+	for _, name := range names {
+		s, ok := byName[name]
+		if !ok {
+			return nil, sdk.Errorf(sdk.ErrNotFound, "no store is called %q", name).WithHint("see the stores with: wring status")
+		}
+		stores = append(stores, s)
+	}
+	return stores, nil
+}
+
+// Runs returns the last n runs, newest first.
+func (h *host) Runs(n int) ([]history.Run, error) { return h.history.Runs(n) }
+
+// Results returns the last n results of a store, newest first.
+func (h *host) Results(store string, n int) ([]history.Result, error) {
+	results, err := h.history.Results(store, n)
+	if err != nil {
+		return nil, fmt.Errorf("read the history of %s: %w", store, err)
+	}
+	return results, nil
+}
+
+// Subscribe follows events.
+func (h *host) Subscribe(buffer int, since uint64) *event.Subscription {
+	return h.bus.Subscribe(buffer, since)
+}

@@ -1,0 +1,58 @@
+package daemon
+
+import (
+	"cmp"
+	"os"
+	"time"
+
+	"github.com/wringdb/wring/core/api"
+	"github.com/wringdb/wring/core/config"
+	"github.com/wringdb/wring/core/history"
+	"github.com/wringdb/wring/sdk"
+)
+
+// Status is a picture of the host, without measuring.
+func (h *host) Status() api.Status {
+	current := h.config()
+	status := api.Status{
+		Version: h.cfg.Version, PID: os.Getpid(), StartedAt: h.startedAt,
+		ConfigFile: h.cfg.File, DataDir: h.dataDir, LastEventID: h.bus.LastID(),
+		Running: h.runner.Running(), Plugins: h.supervisor.Status(),
+		Stores: make([]api.StoreStatus, 0, len(current.Stores)),
+	}
+	now := time.Now()
+	active := h.runner.Active()
+	for _, s := range current.Stores {
+		status.Stores = append(status.Stores, h.storeStatus(s, now, active))
+	}
+	return status
+}
+
+func (h *host) storeStatus(s config.Store, now time.Time, active map[string]sdk.Progress) api.StoreStatus {
+	health := h.health(s, now)
+	status := api.StoreStatus{
+		Store: s.Name, Plugin: s.Plugin, Path: cmp.Or(s.Path, s.Glob, s.Owner), Group: s.Group,
+		State: state(health), Health: health,
+	}
+	h.mu.Lock()
+	status.NextAt = h.next[s.Name]
+	h.mu.Unlock()
+	if p, ok := active[s.Name]; ok {
+		status.Active = &p
+	}
+	if last, err := h.history.Results(s.Name, 1); err == nil && len(last) == 1 {
+		status.LastOutcome, status.LastReason = last[0].Outcome, last[0].Reason
+	}
+	return status
+}
+
+// state is the word for a store's health: the worst that is true.
+func state(health history.Health) api.State {
+	switch {
+	case health.Degraded:
+		return api.Degraded
+	case health.Overdue:
+		return api.Overdue
+	}
+	return api.Healthy
+}

@@ -1,0 +1,164 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/wringdb/wring/core/compaction"
+	"github.com/wringdb/wring/core/config"
+	"github.com/wringdb/wring/core/event"
+	"github.com/wringdb/wring/core/history"
+	"github.com/wringdb/wring/core/schedule"
+)
+
+// healthInterval is the longest time between two looks for overdue stores.
+const healthInterval = time.Minute
+
+// loop starts a run whenever stores are due, until ctx ends.
+func (h *host) loop(ctx context.Context) {
+	h.sweep(ctx)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-h.ping:
+			continue
+		case <-h.wake:
+		case <-timer.C:
+		}
+		now := time.Now()
+		if due := h.takeDue(now); len(due) > 0 {
+			h.startRun(due)
+		}
+		h.checkOverdue(now)
+		timer.Reset(h.untilNext(now))
+	}
+}
+
+// sweep removes what compactions that died with an earlier host have left.
+func (h *host) sweep(ctx context.Context) {
+	h.runner.SweepAll(ctx, h.config().Stores)
+}
+
+// plan sets when stores are next due. Stores that have a time keep it.
+func (h *host) plan(stores []config.Store, now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, s := range stores {
+		if _, ok := h.next[s.Name]; !ok {
+			h.next[s.Name] = h.firstDue(s, now)
+		}
+	}
+}
+
+// firstDue is when a store is due that this host has not run yet.
+func (h *host) firstDue(s config.Store, now time.Time) time.Time {
+	return s.Schedule.Next(schedule.Input{
+		Now: now, Started: h.startedAt, Last: h.past(s).LastAttemptAt, Jitter: rand.Float64,
+	})
+}
+
+// past is what the history knows of a store; of a pattern's files, the one
+// that is worst off.
+func (h *host) past(s config.Store) history.Past {
+	past, err := h.history.Past(s.Name)
+	if err != nil {
+		h.logger.Warn("reading a store's past", "store", s.Name, "error", err)
+	}
+	return past
+}
+
+// takeDue marks the stores that are due as busy and returns them, in the
+// order of the configuration.
+func (h *host) takeDue(now time.Time) []config.Store {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var due []config.Store
+	for _, s := range h.current.Stores {
+		next := h.next[s.Name]
+		if h.busy[s.Name] || next.IsZero() || next.After(now) {
+			continue
+		}
+		h.busy[s.Name] = true
+		due = append(due, s)
+	}
+	return due
+}
+
+// startRun compacts due stores and sets when each is due again.
+func (h *host) startRun(due []config.Store) {
+	done, err := h.beginRun()
+	if err != nil {
+		return // the host is stopping
+	}
+	go func() {
+		defer done()
+		request := compaction.Request{Trigger: history.Scheduled, Stores: due}
+		if _, err := h.runner.Run(h.living, request); err != nil {
+			h.logger.Error("run ended early", "error", err)
+		}
+		now := time.Now()
+		h.mu.Lock()
+		for _, s := range due {
+			delete(h.busy, s.Name)
+			h.next[s.Name] = s.Schedule.Next(schedule.Input{Now: now, Last: now, Jitter: rand.Float64})
+		}
+		h.mu.Unlock()
+		h.wakeUp()
+	}()
+}
+
+func (h *host) wakeUp() {
+	select {
+	case h.wake <- struct{}{}:
+	default: // one is enough
+	}
+}
+
+// untilNext is how long the loop may sleep.
+func (h *host) untilNext(now time.Time) time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	wait := healthInterval
+	for _, s := range h.current.Stores {
+		if next := h.next[s.Name]; !h.busy[s.Name] && !next.IsZero() {
+			wait = min(wait, next.Sub(now))
+		}
+	}
+	return max(wait, 0)
+}
+
+// checkOverdue tells once about each store that becomes overdue.
+func (h *host) checkOverdue(now time.Time) {
+	for _, s := range h.config().Stores {
+		late := h.health(s, now).Overdue
+		h.mu.Lock()
+		told := h.overdue[s.Name]
+		h.overdue[s.Name] = late
+		h.mu.Unlock()
+		if !late || told {
+			continue
+		}
+		h.logger.Warn("store is overdue", "store", s.Name, "last_success", h.past(s).LastSuccessAt)
+		h.bus.Publish(event.Event{
+			Name: event.StoreOverdue, Store: s.Name,
+			Message: fmt.Sprintf("%s was not looked after in time: see wring history %s", s.Name, s.Name),
+		})
+	}
+}
+
+// health judges a store by its past. One that has never been looked at is
+// judged as if it had been when the host started.
+func (h *host) health(s config.Store, now time.Time) history.Health {
+	past := h.past(s)
+	from := past.LastSuccessAt
+	if from.IsZero() {
+		from = h.startedAt
+	}
+	due := s.Schedule.Next(schedule.Input{Now: from, Last: from})
+	return past.Health(now, due, s.OverdueAfter)
+}

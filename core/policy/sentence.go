@@ -48,7 +48,7 @@ func (s Settings) missing(in Input) string {
 	if in.ReclaimableBytes < s.MinReclaim {
 		text := sdk.FormatBytes(s.MinReclaim) + ", the least amount worth it"
 		if sdk.FormatBytes(s.MinReclaim) == sdk.FormatBytes(in.ReclaimableBytes) {
-			text += fmt.Sprintf(" (by %d bytes)", s.MinReclaim-in.ReclaimableBytes)
+			text += fmt.Sprintf(" (by %s)", sdk.FormatBytes(s.MinReclaim-in.ReclaimableBytes))
 		}
 		below = append(below, text)
 	}

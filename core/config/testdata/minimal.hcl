@@ -1,0 +1,4 @@
+store "sessions" {
+  plugin = "bolt"
+  path   = "sessions.db"
+}

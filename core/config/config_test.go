@@ -33,7 +33,7 @@ func (p plugins) Describe(_ context.Context, plugin Plugin) (sdk.Description, er
 	case "bolt":
 		return sdk.Description{
 			Name:         "bolt",
-			Capabilities: sdk.Capabilities{Modes: []string{"copy", "in_place"}},
+			Capabilities: sdk.Capabilities{Modes: []string{"rewrite", "in_place"}},
 			Options: sdk.Schema{
 				{Name: "fill_percent", Type: sdk.TypeNumber, Help: "How full pages are made.", Min: sdk.Bound(0.1), Max: sdk.Bound(1)},
 				{Name: "freelist", Type: sdk.TypeString, Help: "How free pages are kept.", OneOf: []string{"array", "hashmap"}},
@@ -320,7 +320,7 @@ func TestUnreadableFilesSayWhatToDo(t *testing.T) {
 		fs.ErrNotExist:   "name another with --config or $WRING_CONFIG",
 	} {
 		d := unreadable("wring.hcl", &fs.PathError{Op: "open", Path: "wring.hcl", Err: cause})
-		if got := d.Error(); !strings.Contains(got, want) || !errors.Is(d, cause) {
+		if got := d.Error(); !strings.HasSuffix(got, "; "+want) || strings.Contains(got, "\n") || !errors.Is(d, cause) {
 			t.Errorf("%v: %s", cause, got)
 		}
 	}

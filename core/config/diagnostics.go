@@ -29,7 +29,7 @@ type Diagnostic struct {
 }
 
 // Diagnostics is everything that is wrong with a configuration, as an error.
-type Diagnostics struct {
+type Diagnostics struct { //nolint:errname // it is a list, and reads as one
 	file  string
 	list  []Diagnostic
 	cause error
@@ -44,8 +44,12 @@ func (d *Diagnostics) List() []Diagnostic { return slices.Clone(d.list) }
 // Unwrap returns why the file could not be read, if that is what is wrong.
 func (d *Diagnostics) Unwrap() error { return d.cause }
 
-// Error shows each mistake with its line.
+// Error shows each mistake with its line; a file that could not be read is one
+// line alone.
 func (d *Diagnostics) Error() string {
+	if d.cause != nil {
+		return fmt.Sprintf("%s: %s; %s", d.file, d.list[0].Summary, d.list[0].Detail)
+	}
 	var b strings.Builder
 	if len(d.list) == 1 {
 		fmt.Fprintf(&b, "1 mistake in %s:\n", d.file)

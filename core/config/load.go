@@ -62,11 +62,10 @@ func read(path string) ([]byte, error) {
 }
 
 func unreadable(path string, err error) *Diagnostics {
-	d := Diagnostic{File: path, Summary: "the configuration cannot be read: " + err.Error()}
+	d := Diagnostic{File: path, Summary: "the configuration cannot be read: " + err.Error(), Detail: "name another with --config or $WRING_CONFIG"}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		d.Summary = "there is no such file"
-		d.Detail = "name another with --config or $WRING_CONFIG"
 	case errors.Is(err, fs.ErrPermission):
 		d.Summary = "the configuration may not be read: permission denied"
 		d.Detail = "let the user that runs wring read the file"

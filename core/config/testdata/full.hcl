@@ -113,7 +113,7 @@ store "sessions" {
   }
 
   # One of the ways to compact that the plugin knows: wring plugin describe bolt.
-  mode = "copy"
+  mode = "rewrite"
 
   # The plugin's own settings, checked against what it says of itself.
   options {

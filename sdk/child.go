@@ -153,12 +153,25 @@ func (c *child) kill() {
 	}
 }
 
+// hasExited waits a while for the process to end.
+func (c *child) hasExited(wait time.Duration) bool {
+	select {
+	case <-c.exited:
+		return true
+	default:
+	}
+	select {
+	case <-c.exited:
+		return true
+	case <-time.After(wait):
+		return false
+	}
+}
+
 // exit says how the process ended, waiting for that for a while; "" when it has
 // not ended, or by our own hand.
 func (c *child) exit(wait time.Duration) string {
-	select {
-	case <-c.exited:
-	case <-time.After(wait):
+	if !c.hasExited(wait) {
 		return ""
 	}
 	var exit *exec.ExitError
@@ -178,12 +191,10 @@ func (c *child) exit(wait time.Duration) string {
 
 // obituary is exit with the last lines, or "" when the process has not ended.
 func (c *child) obituary(wait time.Duration) string {
-	how := c.exit(wait)
-	select {
-	case <-c.exited:
-	default:
+	if !c.hasExited(wait) {
 		return ""
 	}
+	how := c.exit(0)
 	if how == "" {
 		how = "killed by its host"
 	}

@@ -69,6 +69,9 @@ func play(role string) int {
 		}
 	case "hold": // a compaction in another process
 		return playHold(arg)
+	case "host-of-owner":
+		socket, path, _ := strings.Cut(arg, " ")
+		return playHostOfOwner(socket, path)
 	case "dial":
 		return playDial(arg)
 	default:

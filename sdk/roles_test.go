@@ -118,6 +118,26 @@ func playHold(path string) int {
 	return 1
 }
 
+// playHostOfOwner has an owner compact a store for long, says so on stdout, and
+// waits to be killed.
+func playHostOfOwner(socket, path string) int {
+	ctx := context.Background()
+	c, err := Dial(ctx, socket, "0.9")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	told := false
+	_, err = c.Compact(ctx, CompactRequest{Store: Store{Name: "long", Path: path}}, func(Progress) {
+		if !told {
+			fmt.Println("compacting")
+			told = true
+		}
+	})
+	fmt.Fprintln(os.Stderr, "compaction ended:", err)
+	return 1
+}
+
 // playDial attaches to an owner and says how that went.
 func playDial(socket string) int {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)

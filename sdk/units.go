@@ -33,12 +33,13 @@ func ParseBytes(s string) (int64, error) {
 
 // FormatBytes writes an amount for people, in powers of 1024: "1.5 MiB".
 func FormatBytes(n int64) string {
+	sign, v := "", float64(n)
 	if n < 0 {
-		return "-" + FormatBytes(-n)
+		sign, v = "-", -v
 	}
 	for _, u := range byteUnits[:4] {
-		if float64(n) >= u.size {
-			return fmt.Sprintf("%.1f %s", float64(n)/u.size, u.name)
+		if v >= u.size*(1-0.05/1024) { // what would be written as 1024.0 of the next unit
+			return fmt.Sprintf("%s%.1f %s", sign, v/u.size, u.name)
 		}
 	}
 	return fmt.Sprintf("%d B", n)

@@ -69,7 +69,7 @@ func (s *subject) damaged(t *testing.T, name string, kinds []error, damage func(
 				continue
 			}
 			wantKind(t, "Fragmentation, "+string(depth)+",", err, kinds...)
-			before.wantUnchanged(t, st.dir, "after it was measured")
+			before.wantUntouched(t, st.dir, "after it was measured")
 		}
 		_, _, err := s.compact(t.Context(), t, s.backend, sdk.CompactRequest{Store: st.ref()}, nil)
 		wantKind(t, "Compact", err, kinds...)
@@ -77,8 +77,12 @@ func (s *subject) damaged(t *testing.T, name string, kinds []error, damage func(
 			t.Errorf("the error %q does not say which store", err)
 		}
 		before.wantUnchanged(t, st.dir, "after compaction was refused")
-		if removed := s.sweep(t, s.backend, st); len(removed) > 0 {
+		removed, err := s.sweep(t, s.backend, st)
+		if len(removed) > 0 {
 			t.Errorf("there was something to sweep after compaction was refused: %q", removed)
+		}
+		if err != nil {
+			wantKind(t, "Sweep", err, kinds...)
 		}
 	})
 }

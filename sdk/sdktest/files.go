@@ -10,13 +10,24 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/wringdb/wring/sdk"
 )
 
-// snapshot is every file below a directory, by its path from there: mode, size,
-// time of change and content in one comparable text.
-type snapshot map[string]string
+// snapshot is every file below a directory, by its path from there.
+type snapshot map[string]fileState
+
+type fileState struct {
+	mode    fs.FileMode
+	size    int64
+	sha256  [sha256.Size]byte
+	changed time.Time
+}
+
+func (f fileState) String() string {
+	return fmt.Sprintf("%s, %d bytes, sha256 %x…, of %s", f.mode, f.size, f.sha256[:6], f.changed.Format("15:04:05.000000000"))
+}
 
 func takeSnapshot(t *testing.T, dir string) snapshot {
 	t.Helper()
@@ -35,7 +46,7 @@ func takeSnapshot(t *testing.T, dir string) snapshot {
 		}
 		if !info.Mode().IsRegular() {
 			if name != "." {
-				shot[name] = info.Mode().String()
+				shot[name] = fileState{mode: info.Mode()}
 			}
 			return nil
 		}
@@ -43,8 +54,7 @@ func takeSnapshot(t *testing.T, dir string) snapshot {
 		if err != nil {
 			return err
 		}
-		shot[name] = fmt.Sprintf("%s, %d bytes, %s, sha256 %x",
-			info.Mode(), info.Size(), info.ModTime().Format("15:04:05.000000000"), sha256.Sum256(content))
+		shot[name] = fileState{info.Mode(), info.Size(), sha256.Sum256(content), info.ModTime()}
 		return nil
 	})
 	if err != nil {
@@ -53,16 +63,30 @@ func takeSnapshot(t *testing.T, dir string) snapshot {
 	return shot
 }
 
-// wantUnchanged compares a directory with what it was.
+// wantUntouched compares a directory with what it was, the dates included.
+func (before snapshot) wantUntouched(t *testing.T, dir, after string) {
+	t.Helper()
+	before.compare(t, dir, after, func(was, is fileState) bool { return was == is })
+}
+
+// wantUnchanged compares names and content. To open a lock file may date it.
 func (before snapshot) wantUnchanged(t *testing.T, dir, after string) {
+	t.Helper()
+	before.compare(t, dir, after, func(was, is fileState) bool {
+		is.changed = was.changed
+		return was == is
+	})
+}
+
+func (before snapshot) compare(t *testing.T, dir, after string, same func(was, is fileState) bool) {
 	t.Helper()
 	now := takeSnapshot(t, dir)
 	var changes []string
 	for name, was := range before {
 		if is, ok := now[name]; !ok {
 			changes = append(changes, name+" is gone")
-		} else if is != was {
-			changes = append(changes, fmt.Sprintf("%s was %s, is %s", name, was, is))
+		} else if !same(was, is) {
+			changes = append(changes, fmt.Sprintf("%s was %s; is %s", name, was, is))
 		}
 	}
 	for name := range now {

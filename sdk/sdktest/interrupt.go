@@ -70,7 +70,7 @@ func (s *subject) cancelAt(t *testing.T, st store, limits sdk.Limits, is func(sd
 func (s *subject) wantUnharmed(t *testing.T, st store, content, after string) {
 	t.Helper()
 	st.wantNoLeftovers(t, after)
-	if removed := s.sweep(t, s.backend, st); len(removed) > 0 {
+	if removed := s.mustSweep(t, st); len(removed) > 0 {
 		t.Errorf("%s, there was something to sweep: %q", after, removed)
 	}
 	s.wantContent(t, st, content, after)
@@ -146,7 +146,7 @@ func (s *subject) killAt(t *testing.T, st store, limits sdk.Limits, is func(sdk.
 	}
 
 	s.wantContent(t, st, content, "after the plugin was killed")
-	s.sweep(t, s.backend, st)
+	s.mustSweep(t, st)
 	if left := st.leftovers(t); len(left) > 0 {
 		t.Errorf("Sweep has left %q beside a store whose plugin was killed", left)
 	}
@@ -162,7 +162,7 @@ func (s *subject) killAt(t *testing.T, st store, limits sdk.Limits, is func(sdk.
 func testSweep(t *testing.T, s *subject) {
 	st := s.newStore(t, Fragmented)
 	before := takeSnapshot(t, st.dir)
-	if removed := s.sweep(t, s.backend, st); len(removed) > 0 {
+	if removed := s.mustSweep(t, st); len(removed) > 0 {
 		t.Errorf("Sweep removed %q where nothing was left over", removed)
 	}
 	before.wantUnchanged(t, st.dir, "after Sweep with nothing to sweep")

@@ -21,7 +21,10 @@ func testMeasure(t *testing.T, s *subject) {
 				checkFragmentation(t, shape, f, sizeOf(t, st), s.Dir)
 				ratio[shape] = f.Ratio()
 			}
-			if ratio[Dense] >= ratio[Fragmented] {
+			// Not all dead space is in the bookkeeping, which is all that a quick
+			// look sees.
+			blind := depth == sdk.DepthQuick && ratio[Dense] == ratio[Fragmented]
+			if ratio[Dense] >= ratio[Fragmented] && !blind {
 				t.Errorf("the dense store is %.1f%% fragmented, the fragmented one %.1f%%",
 					100*ratio[Dense], 100*ratio[Fragmented])
 			}
@@ -85,7 +88,7 @@ func testMeasureChangesNothing(t *testing.T, s *subject) {
 		before := takeSnapshot(t, st.dir)
 		for _, depth := range depths {
 			s.mustMeasure(t, st, depth)
-			before.wantUnchanged(t, st.dir, "after a "+string(depth)+" measurement of the "+string(shape)+" store")
+			before.wantUntouched(t, st.dir, "after a "+string(depth)+" measurement of the "+string(shape)+" store")
 		}
 	}
 }

@@ -62,7 +62,7 @@ type Factory struct {
 	Bytes int64
 	// SlowBytes is the size of a store that takes long enough for a plugin to be
 	// interrupted in the middle: some 100 ms. 0 means 8 MiB for a backend that
-	// honours a rate limit, which then holds it back, and 64 MiB for another.
+	// honours a rate limit, which then holds it back, and 32 MiB for another.
 	SlowBytes int64
 	// Tolerance is how far a prediction may be from what compaction gives
 	// back, as a share of the allocated bytes; 0 means 0.25.

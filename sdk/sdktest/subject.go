@@ -58,7 +58,7 @@ func newSubject(t *testing.T, f Factory, h half) *subject {
 	}
 	s.about = about
 	if s.SlowBytes == 0 {
-		s.SlowBytes = 64 << 20
+		s.SlowBytes = 32 << 20
 		if about.Capabilities.LimitsRate {
 			s.SlowBytes = 8 << 20
 		}
@@ -79,8 +79,11 @@ func (s *subject) another(t *testing.T) sdk.Backend {
 // explainFailure adds what the plugin wrote to a failed case.
 func (s *subject) explainFailure(t *testing.T) {
 	t.Helper()
-	if t.Failed() && s.stderr != nil {
-		t.Logf("the plugin's stderr ends:\n%s", s.stderr)
+	if !t.Failed() || s.stderr == nil {
+		return
+	}
+	if said := s.stderr.String(); said != "" {
+		t.Logf("the plugin's stderr ends:\n%s", said)
 	}
 }
 
@@ -250,13 +253,18 @@ func (s *subject) slowly() sdk.Limits {
 	return sdk.Limits{BytesPerSecond: s.SlowBytes}
 }
 
-func (s *subject) sweep(t *testing.T, b sdk.Backend, st store) []string {
+func (s *subject) sweep(t *testing.T, b sdk.Backend, st store) (removed []string, err error) {
 	t.Helper()
 	sweeper, ok := b.(sdk.Sweeper)
 	if !ok {
 		t.Fatalf("%T does not implement sdk.Sweeper", b)
 	}
-	removed, err := within(t, s.Timeout, "Sweep", func() ([]string, error) { return sweeper.Sweep(t.Context(), st.ref()) })
+	return within(t, s.Timeout, "Sweep", func() ([]string, error) { return sweeper.Sweep(t.Context(), st.ref()) })
+}
+
+func (s *subject) mustSweep(t *testing.T, st store) (removed []string) {
+	t.Helper()
+	removed, err := s.sweep(t, s.backend, st)
 	if err != nil {
 		t.Fatalf("Sweep: %v", err)
 	}

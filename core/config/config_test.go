@@ -320,7 +320,7 @@ func TestUnreadableFilesSayWhatToDo(t *testing.T) {
 		fs.ErrNotExist:   "name another with --config or $WRING_CONFIG",
 	} {
 		d := unreadable("wring.hcl", &fs.PathError{Op: "open", Path: "wring.hcl", Err: cause})
-		if got := d.Error(); !strings.HasSuffix(got, "; "+want) || strings.Contains(got, "\n") || !errors.Is(d, cause) {
+		if got := d.Error(); !strings.HasPrefix(got, "1 mistake in wring.hcl:\n") || !strings.HasSuffix(got, "\n    "+want) || !errors.Is(d, cause) {
 			t.Errorf("%v: %s", cause, got)
 		}
 	}

@@ -44,12 +44,8 @@ func (d *Diagnostics) List() []Diagnostic { return slices.Clone(d.list) }
 // Unwrap returns why the file could not be read, if that is what is wrong.
 func (d *Diagnostics) Unwrap() error { return d.cause }
 
-// Error shows each mistake with its line; a file that could not be read is one
-// line alone.
+// Error shows each mistake with its line.
 func (d *Diagnostics) Error() string {
-	if d.cause != nil {
-		return fmt.Sprintf("%s: %s; %s", d.file, d.list[0].Summary, d.list[0].Detail)
-	}
 	var b strings.Builder
 	if len(d.list) == 1 {
 		fmt.Fprintf(&b, "1 mistake in %s:\n", d.file)

@@ -3,7 +3,6 @@ package supervise
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -114,6 +113,7 @@ type fakeProcess struct {
 func (p *fakeProcess) client() client          { return p }
 func (p *fakeProcess) PID() int                { return p.pid }
 func (p *fakeProcess) Exited() <-chan struct{} { return p.exited }
+func (p *fakeProcess) ExitReason() string      { return "exit status 2" }
 func (p *fakeProcess) Close() error            { return nil }
 func (p *fakeProcess) die()                    { p.once.Do(func() { close(p.exited) }) }
 
@@ -297,5 +297,3 @@ func eventually(t *testing.T, what string, condition func() bool) {
 		}
 	}
 }
-
-var errCrash = fmt.Errorf("exit status 2")

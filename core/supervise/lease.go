@@ -20,6 +20,7 @@ type handle interface {
 	client() client
 	PID() int
 	Exited() <-chan struct{}
+	ExitReason() string
 	Stop(ctx context.Context)
 }
 

@@ -87,8 +87,8 @@ func (b testBackend) Compact(ctx context.Context, req sdk.CompactRequest, report
 	report(sdk.Progress{Phase: "copy", Done: 1, Total: 2, Unit: "keys"})
 	switch req.Store.Name {
 	case "crash":
-		fmt.Fprintln(os.Stderr, "panic: in the middle")
-		os.Exit(2)
+		go func() { panic("in the middle") }()
+		<-ctx.Done()
 	case "wait":
 		<-ctx.Done()
 		return sdk.CompactResult{}, ctx.Err()

@@ -41,9 +41,9 @@ func (p *plugin) idle() bool { return p.starting == nil && len(p.processes) == 0
 // start is an attempt to start a process, and those who wait for it.
 type start struct {
 	waiters int
-	done    chan struct{} // closed when proc or err is set
 	proc    *process
 	err     error
+	done    chan struct{} // closed when it is over, and was published
 }
 
 // plugin returns the plugin of that name; the mutex is held.
@@ -184,12 +184,8 @@ func (s *Supervisor) join(name string) (*process, *start, error) {
 func (s *Supervisor) leave(st *start) {
 	defer s.lock()()
 	st.waiters--
-	select {
-	case <-st.done:
-		if st.proc != nil {
-			s.releaseLocked(st.proc)
-		}
-	default:
+	if st.proc != nil {
+		s.releaseLocked(st.proc)
 	}
 }
 

@@ -48,22 +48,28 @@ func (s *Supervisor) start(p *plugin, program catalog.Program) {
 	unlock()
 
 	h, err := s.launchProgram(program, relay)
+	if err != nil {
+		relay.Flush()
+	}
+	st := s.settle(p, program, relay, h, err)
+	close(st.done)
+}
 
+// settle takes note of what came of a plugin's start.
+func (s *Supervisor) settle(p *plugin, program catalog.Program, relay *Relay, h handle, err error) *start {
 	defer s.lock()()
 	st := p.starting
 	p.starting = nil
-	defer close(st.done)
 	if err != nil {
-		relay.Flush()
 		st.err = err
 		if s.stopped {
 			st.err = errStopping(fmt.Sprintf("start plugin %q", p.name))
-			return
+			return st
 		}
 		s.failed(p, err, 0)
 		s.announce(event.PluginDown, p.name, "%s", err.Error())
 		s.cfg.Logger.Warn("plugin does not start", "plugin", p.name, "path", program.Path, "error", err)
-		return
+		return st
 	}
 	proc := &process{
 		plugin: p, program: program, handle: h, relay: relay,
@@ -84,6 +90,7 @@ func (s *Supervisor) start(p *plugin, program catalog.Program) {
 	case proc.leases == 0:
 		s.rest(proc)
 	}
+	return st
 }
 
 // launchProgram starts a program, within the time for it.
@@ -185,13 +192,17 @@ func (s *Supervisor) uptime(proc *process) time.Duration {
 
 // died explains the unexpected end of a process.
 func died(proc *process) error {
-	err := fmt.Sprintf("plugin %q (pid %d) died", proc.plugin.name, proc.handle.PID())
-	if lines := proc.relay.Lines(); len(lines) > 0 {
-		err += "; its last lines: " + strings.Join(lines[max(0, len(lines)-5):], " | ")
+	reason := proc.handle.ExitReason()
+	// The traces of all goroutines may have pushed the cause out of sight.
+	if cause := proc.relay.Panic(); cause != "" && !strings.Contains(reason, cause) {
+		reason = cause + "; " + reason
 	}
-	e := sdk.Errorf(sdk.ErrInternal, "%s", err)
-	e.Retryable = true
-	return e
+	err := sdk.Errorf(sdk.ErrInternal, "plugin %q (pid %d) died: %s", proc.plugin.name, proc.handle.PID(), reason)
+	err.Retryable = true
+	if strings.Contains(reason, "signal: killed") {
+		return err.WithHint("somebody has killed it, or the system did because memory ran out: look at the system's log")
+	}
+	return err.WithHint("report this to the plugin's author, with the lines that it wrote")
 }
 
 // retire takes a process out of use: it ends once it has no leases. That it is

@@ -23,7 +23,7 @@ const (
 	lineRate  = 100
 )
 
-// Relay takes what a plugin writes to stderr and passes it on, line by line, to
+// Relay takes what one process of a plugin writes to stderr and passes it on, line by line, to
 // a logger that carries the plugin's name. Lines in the JSON of hclog or of
 // log/slog keep their level and fields; anything else is logged as it is, at
 // level Info. No line, however odd, does more than appear in the log.
@@ -39,10 +39,10 @@ type Relay struct {
 	cut     int    // bytes of it that were not kept
 	last    []string
 
-	tokens    float64
-	refilled  time.Time
-	dropped   int
-	panicking bool
+	tokens   float64
+	refilled time.Time
+	dropped  int
+	panic    string // the line with which the process began to panic, or ""
 }
 
 // NewRelay returns a relay into logger, which bears the plugin's name already.
@@ -81,7 +81,13 @@ func (r *Relay) Flush() {
 		r.endLine()
 	}
 	r.reportDropped()
-	r.panicking = false
+}
+
+// Panic returns the line with which the process began to panic, or "".
+func (r *Relay) Panic() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.panic
 }
 
 // Lines returns the newest lines, oldest first, made safe to print.
@@ -104,8 +110,10 @@ func (r *Relay) endLine() {
 	r.remember(entry.text())
 	if !structured {
 		// Go prints a panic as plain lines, to the end of the process.
-		r.panicking = r.panicking || strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ")
-		if r.panicking {
+		if r.panic == "" && (strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ")) {
+			r.panic = shorten(entry.message, maxKeptLine)
+		}
+		if r.panic != "" {
 			entry.level = hclog.Error
 		}
 	}

@@ -3,10 +3,12 @@
 package supervise
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -16,11 +18,9 @@ import (
 )
 
 const (
-	// maxSocketDir is what the shortest limit for the path of a unix socket
-	// (104 bytes with a final zero, on macOS) leaves beside the name that a
-	// plugin gives to its socket.
-	maxSocketDir = 104 - 1 - len("/plugin4294967295")
-	runPrefix    = "run-"
+	// maxSocketDir is how long the path given to sdk.Launch may be, in bytes.
+	maxSocketDir = 65
+	runPrefix    = "s"
 	lockFile     = "lock"
 )
 
@@ -33,10 +33,17 @@ type runtimeDir struct {
 }
 
 // openRuntimeDir makes a directory for sockets in parent, and removes those of
-// supervisors that do not live any more.
+// supervisors that do not live any more. Where parent is empty, or too long for
+// the sockets in it, a directory of the user's for temporary files takes its
+// place.
 func openRuntimeDir(parent string) (*runtimeDir, error) {
-	if parent == "" {
+	const room = len("/" + runPrefix + "99")
+	if parent == "" || len(parent)+room > maxSocketDir {
 		parent = filepath.Join(os.TempDir(), fmt.Sprintf("wring-%d", os.Geteuid()))
+	}
+	if len(parent)+room > maxSocketDir {
+		return nil, sdk.Errorf(sdk.ErrInvalidOption, "directory for sockets %s is too long: it may have %d bytes", parent, maxSocketDir-room).
+			WithHint("choose a shorter data_dir, or a shorter TMPDIR")
 	}
 	if err := makePrivate(parent); err != nil {
 		return nil, err
@@ -50,20 +57,26 @@ func openRuntimeDir(parent string) (*runtimeDir, error) {
 	if err := sweep(parent); err != nil {
 		return nil, err
 	}
-	path, err := os.MkdirTemp(parent, runPrefix)
+	path, err := makeNumbered(parent)
 	if err != nil {
 		return nil, fmt.Errorf("make directory for sockets: %w", err)
-	}
-	if len(path) > maxSocketDir {
-		_ = os.Remove(path) // empty
-		return nil, sdk.Errorf(sdk.ErrInvalidOption, "directory for sockets %s is too long: the path of a unix socket has at most 103 bytes", path).
-			WithHint("choose a shorter data_dir")
 	}
 	held, err := lockPath(filepath.Join(path, lockFile), unix.LOCK_EX|unix.LOCK_NB)
 	if err != nil {
 		return nil, fmt.Errorf("lock directory for sockets: %w", err)
 	}
 	return &runtimeDir{path: path, held: held}, nil
+}
+
+// makeNumbered makes the directory with the lowest free number: short names,
+// since they are part of the path of every socket. The gate is held.
+func makeNumbered(parent string) (string, error) {
+	for n := 0; ; n++ {
+		path := filepath.Join(parent, runPrefix+strconv.Itoa(n))
+		if err := os.Mkdir(path, 0o700); !errors.Is(err, fs.ErrExist) {
+			return path, err
+		}
+	}
 }
 
 // remove ends the use of the directory.
@@ -102,7 +115,8 @@ func sweep(parent string) error {
 		return fmt.Errorf("sweep directory for sockets: %w", err)
 	}
 	for _, entry := range entries {
-		if !strings.HasPrefix(entry.Name(), runPrefix) || entry.Type()&fs.ModeDir == 0 {
+		number, ok := strings.CutPrefix(entry.Name(), runPrefix)
+		if _, err := strconv.Atoi(number); !ok || err != nil || !entry.IsDir() {
 			continue
 		}
 		dir := filepath.Join(parent, entry.Name())

@@ -16,8 +16,8 @@ func TestRuntimeDirIsPrivateAndSwept(t *testing.T) {
 	if err := os.Mkdir(parent, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	dead := filepath.Join(parent, runPrefix+"dead")
-	other := filepath.Join(parent, "not-ours")
+	dead := filepath.Join(parent, runPrefix+"0")
+	other := filepath.Join(parent, "state")
 	if err := errors.Join(os.Mkdir(dead, 0o700), os.Mkdir(other, 0o700)); err != nil {
 		t.Fatal(err)
 	}
@@ -35,10 +35,13 @@ func TestRuntimeDirIsPrivateAndSwept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for path, want := range map[string]bool{dead: false, other: true, first.path: true, second.path: true} {
+	for path, want := range map[string]bool{filepath.Join(dead, "plugin1"): false, other: true, first.path: true, second.path: true} {
 		if _, err := os.Stat(path); (err == nil) != want {
 			t.Errorf("%s: %v, want it to be there: %v", path, err, want)
 		}
+	}
+	if first.path == second.path {
+		t.Errorf("both have %s", first.path)
 	}
 	for _, dir := range []string{parent, first.path} {
 		if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
@@ -71,10 +74,20 @@ func TestRuntimeDirRefusals(t *testing.T) {
 	if _, err := openRuntimeDir(link); !errors.Is(err, sdk.ErrPermission) {
 		t.Errorf("a symbolic link: %v, want ErrPermission", err)
 	}
-	long := filepath.Join(base, strings.Repeat("x", 100))
-	_, err := openRuntimeDir(long)
-	says(t, err, "is too long", "choose a shorter data_dir")
-	if left, err := filepath.Glob(filepath.Join(long, runPrefix+"*")); err != nil || len(left) > 0 {
-		t.Errorf("left after a refusal: %v, %v", left, err)
+}
+
+func TestRuntimeDirThatIsTooLong(t *testing.T) {
+	base := shortDir(t)
+	t.Setenv("TMPDIR", base)
+	d, err := openRuntimeDir(filepath.Join(base, strings.Repeat("x", 100)))
+	if err != nil {
+		t.Fatal(err)
 	}
+	defer d.remove()
+	if !strings.HasPrefix(d.path, filepath.Join(base, "wring-")) || len(d.path) > maxSocketDir {
+		t.Errorf("sockets go to %s, want a directory for temporary files", d.path)
+	}
+	t.Setenv("TMPDIR", filepath.Join(base, strings.Repeat("x", 100)))
+	_, err = openRuntimeDir("")
+	says(t, err, "is too long: it may have 61 bytes", "choose a shorter data_dir, or a shorter TMPDIR")
 }

@@ -14,7 +14,8 @@ import (
 	"github.com/wringdb/wring/sdk"
 )
 
-// Publisher is told when plugins and owners come and go. It must not block.
+// Publisher is told when plugins and owners come and go. It must not block, nor
+// call the supervisor.
 type Publisher interface {
 	Publish(event.Event)
 }
@@ -119,6 +120,8 @@ type Supervisor struct {
 	runtime *runtimeDir        // nil until the first start
 	stopped bool
 	pending []event.Event // to be published once mu is free
+
+	publishing sync.Mutex // taken before mu, to publish in order
 }
 
 // New makes a supervisor. It starts nothing and touches no file.
@@ -242,16 +245,29 @@ func (s *Supervisor) forceAll() {
 }
 
 // lock takes the mutex. The function that it returns frees it, and then
-// publishes what has happened meanwhile.
+// publishes what has happened, in the order in which it has.
 func (s *Supervisor) lock() (unlock func()) {
 	s.mu.Lock()
 	return func() {
-		events := s.pending
-		s.pending = nil
+		silent := len(s.pending) == 0
 		s.mu.Unlock()
-		for _, e := range events {
-			s.cfg.Events.Publish(e)
+		if !silent {
+			s.publish()
 		}
+	}
+}
+
+// publish returns when every event that was pending has been published, by this
+// or by another goroutine.
+func (s *Supervisor) publish() {
+	s.publishing.Lock()
+	defer s.publishing.Unlock()
+	s.mu.Lock()
+	events := s.pending
+	s.pending = nil
+	s.mu.Unlock()
+	for _, e := range events {
+		s.cfg.Events.Publish(e)
 	}
 }
 

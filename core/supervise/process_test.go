@@ -1,0 +1,462 @@
+package supervise
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/wringdb/wring/core/catalog"
+	"github.com/wringdb/wring/core/config"
+	"github.com/wringdb/wring/sdk"
+)
+
+// plugins returns a directory in which the test binary has each of the names.
+func plugins(t *testing.T, names ...string) string {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for _, name := range names {
+		if err := os.Symlink(self, filepath.Join(dir, catalog.ProgramPrefix+name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// real is a supervisor of real processes.
+type real struct {
+	*Supervisor
+	t      *testing.T
+	events *recorder
+	log    *syncBuffer
+}
+
+// syncBuffer is written to by loggers and read by tests.
+type syncBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+func newReal(t *testing.T, cat catalog.Config, change func(*Config)) *real {
+	t.Helper()
+	r := &real{t: t, events: &recorder{}, log: &syncBuffer{}}
+	cfg := Config{
+		Catalog:     catalog.New(cat),
+		HostVersion: "test",
+		RuntimeDir:  shortDir(t),
+		Events:      r.events,
+		Logger:      hclog.New(&hclog.LoggerOptions{Level: hclog.Info, Output: r.log, DisableTime: true}),
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	r.Supervisor = New(cfg)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		r.Stop(ctx)
+		if t.Failed() {
+			t.Logf("log:\n%s", r.log)
+		}
+	})
+	return r
+}
+
+func (r *real) acquire(plugin string) *Lease {
+	r.t.Helper()
+	l, err := r.Acquire(r.t.Context(), config.Store{Name: "s", Plugin: plugin})
+	if err != nil {
+		r.t.Fatalf("Acquire: %v (hint: %s)", err, sdk.HintOf(err))
+	}
+	return l
+}
+
+func (r *real) status(name string) Status {
+	r.t.Helper()
+	i := slices.IndexFunc(r.Status(), func(s Status) bool { return s.Name == name })
+	if i < 0 {
+		r.t.Fatalf("no status of %s", name)
+	}
+	return r.Status()[i]
+}
+
+// measure calls the backend of a lease and fails when it does not answer.
+func (r *real) measure(l *Lease) {
+	r.t.Helper()
+	f, err := l.Backend().Fragmentation(r.t.Context(), sdk.FragmentationRequest{Store: sdk.Store{Name: "s", Path: "/x"}})
+	if err != nil || f.LiveBytes != 1 {
+		r.t.Errorf("Fragmentation = %+v, %v", f, err)
+	}
+}
+
+// gone says whether no process of that id is running any more.
+func gone(pid int) bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) }
+
+func TestPluginProcess(t *testing.T) {
+	r := newReal(t, catalog.Config{SelfDir: plugins(t, "good")}, nil)
+	l := r.acquire("good")
+	r.measure(l)
+	if d := l.Description(); d.Name != "good" || d.Engine != "Test" || d.ProtocolVersion != sdk.ProtocolMax {
+		t.Errorf("description %+v", d)
+	}
+	if _, ok := l.Backend().(sdk.Sweeper); !ok {
+		t.Error("the backend is no Sweeper")
+	}
+	pid := r.status("good").PID
+	again := r.acquire("good")
+	if again.Backend() != l.Backend() {
+		t.Error("a second process was started")
+	}
+	l.Release()
+	again.Release()
+	r.Stop(t.Context())
+	if !gone(pid) {
+		t.Errorf("process %d is left", pid)
+	}
+	if left, err := os.ReadDir(r.cfg.RuntimeDir); err != nil || len(left) != 1 || left[0].Name() != lockFile {
+		t.Errorf("left in the directory for sockets: %v, %v", left, err)
+	}
+	if got := r.events.names(); got != "plugin_up good, plugin_down good" {
+		t.Errorf("events: %s", got)
+	}
+}
+
+func TestPluginThatIsKilledIsReplaced(t *testing.T) {
+	r := newReal(t, catalog.Config{SelfDir: plugins(t, "good")}, nil)
+	r.acquire("good").Release()
+	pid := r.status("good").PID
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "its end is noticed", func() bool { return r.status("good").State != StateUp })
+	l := r.acquire("good")
+	defer l.Release()
+	r.measure(l)
+	if s := r.status("good"); s.PID == pid || s.Restarts != 1 || !strings.Contains(s.LastError, "died") {
+		t.Errorf("status %+v", s)
+	}
+	if got := r.events.names(); got != "plugin_up good, plugin_down good, plugin_up good" {
+		t.Errorf("events: %s", got)
+	}
+}
+
+func TestPluginThatIsStoppedBySignalIsReplaced(t *testing.T) {
+	r := newReal(t, catalog.Config{SelfDir: plugins(t, "good")}, func(c *Config) {
+		c.HealthTimeout = 300 * time.Millisecond
+		c.StopTimeout = 300 * time.Millisecond
+	})
+	r.acquire("good").Release()
+	pid := r.status("good").PID
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	l := r.acquire("good")
+	defer l.Release()
+	r.measure(l)
+	eventually(t, "the frozen process is gone", func() bool { return gone(pid) })
+}
+
+func TestPluginThatCrashesInTheMiddle(t *testing.T) {
+	r := newReal(t, catalog.Config{SelfDir: plugins(t, "good")}, nil)
+	crash := func(l *Lease) {
+		t.Helper()
+		path := filepath.Join(t.TempDir(), "x")
+		_, err := l.Backend().Compact(t.Context(), sdk.CompactRequest{Store: sdk.Store{Name: "crash", Path: path}}, func(sdk.Progress) {})
+		if !errors.Is(err, sdk.ErrConnection) {
+			t.Errorf("the call ends with %v, want ErrConnection", err)
+		}
+		l.Release()
+		eventually(t, "its end is noticed", func() bool { return r.status("good").State != StateUp })
+	}
+	crash(r.acquire("good"))
+	if s := r.status("good"); s.State != StateFailed || !strings.Contains(s.LastError, "exit status 2") || len(s.LastLines) == 0 {
+		t.Errorf("after the first crash %+v", s)
+	}
+	crash(r.acquire("good"))
+	_, err := r.Acquire(t.Context(), config.Store{Name: "s", Plugin: "good"})
+	says(t, err, "is left alone until", "failed 2 times in a row", "panic: in the middle")
+	if s := r.status("good"); s.State != StateBackoff {
+		t.Errorf("after the second crash %+v", s)
+	}
+}
+
+func TestPluginsThatDoNotStart(t *testing.T) {
+	dir := plugins(t, "crash-at-start", "hang", "rubbish", "wrong-protocol", "good")
+	if err := os.WriteFile(filepath.Join(dir, "wring-plugin-plain"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		plugin config.Plugin
+		is     error
+		parts  []string
+		starts bool // a process was started, so that the next attempt must wait
+	}{
+		{config.Plugin{Name: "crash-at-start"}, nil, []string{`start plugin "crash-at-start"`, "wring-plugin-crash-at-start", "exit status 2", "line 29", "cannot find my shoes"}, true},
+		{config.Plugin{Name: "hang"}, nil, []string{`start plugin "hang"`, "wring-plugin-hang"}, true},
+		{config.Plugin{Name: "rubbish"}, nil, []string{"Welcome to ACME shell 3.0"}, true},
+		{config.Plugin{Name: "wrong-protocol"}, nil, []string{`start plugin "wrong-protocol"`, "99"}, true},
+		{config.Plugin{Name: "good", SHA256: strings.Repeat("0", 64)}, catalog.ErrChecksum, []string{"want 0000", "wring plugin pin good"}, false},
+		{config.Plugin{Name: "plain"}, catalog.ErrNotExecutable, []string{"chmod +x"}, false},
+		{config.Plugin{Name: "gone"}, catalog.ErrMissing, []string{"looked in " + dir}, false},
+	} {
+		t.Run(test.plugin.Name, func(t *testing.T) {
+			r := newReal(t, catalog.Config{SelfDir: dir, Plugins: []config.Plugin{test.plugin}}, func(c *Config) {
+				c.StartTimeout = 2 * time.Second
+				c.BackoffInitial = time.Hour
+				c.BackoffMax = time.Hour
+			})
+			begun := time.Now()
+			_, err := r.Acquire(t.Context(), config.Store{Name: "s", Plugin: test.plugin.Name})
+			says(t, err, test.parts...)
+			if test.is != nil && !errors.Is(err, test.is) {
+				t.Errorf("%v is not %v", err, test.is)
+			}
+			if sdk.HintOf(err) == "" {
+				t.Errorf("no hint with %v", err)
+			}
+			if took := time.Since(begun); took > 8*time.Second {
+				t.Errorf("the refusal took %s", took)
+			}
+			_, err = r.Acquire(t.Context(), config.Store{Name: "s", Plugin: test.plugin.Name})
+			says(t, err, test.parts...)
+			if got := strings.Contains(err.Error(), "is left alone until"); got != test.starts {
+				t.Errorf("left alone is %v after: %v", got, err)
+			}
+			want := StateFailed
+			if test.starts {
+				want = StateBackoff
+			}
+			if s := r.status(test.plugin.Name); s.State != want || s.LastError == "" || s.PID != 0 {
+				t.Errorf("status %+v", s)
+			}
+			if test.plugin.Name == "crash-at-start" && len(r.status("crash-at-start").LastLines) != keptLines {
+				t.Errorf("last lines %q", r.status("crash-at-start").LastLines)
+			}
+		})
+	}
+}
+
+func TestAcquireOfAHangingPluginEndsWithItsContext(t *testing.T) {
+	r := newReal(t, catalog.Config{SelfDir: plugins(t, "hang")}, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	begun := time.Now()
+	_, err := r.Acquire(ctx, config.Store{Name: "s", Plugin: "hang"})
+	if !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) > 5*time.Second {
+		t.Errorf("error %v after %s", err, time.Since(begun))
+	}
+	if s := r.status("hang"); s.State != StateStarting {
+		t.Errorf("status %+v", s)
+	}
+	// Stop, in the clean-up, does not wait for the 15 s of the start.
+}
+
+func TestPluginPinned(t *testing.T) {
+	dir := plugins(t, "good")
+	program, err := catalog.New(catalog.Config{SelfDir: dir}).Resolve(config.Plugin{Name: "good"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newReal(t, catalog.Config{SelfDir: dir, Plugins: []config.Plugin{{Name: "good", SHA256: program.SHA256}}}, nil)
+	l := r.acquire("good")
+	defer l.Release()
+	r.measure(l)
+	if s := r.status("good"); !s.Pinned || s.SHA256 != program.SHA256 {
+		t.Errorf("status %+v", s)
+	}
+}
+
+func TestPluginSeesNothingOfTheHostsEnvironment(t *testing.T) {
+	t.Setenv("WRING_TEST_SECRET", "1")
+	t.Setenv("WRING_TEST_ALLOWED", "2")
+	r := newReal(t, catalog.Config{
+		SelfDir: plugins(t, "good"),
+		Plugins: []config.Plugin{{Name: "good", Env: []string{"WRING_TEST_ALLOWED"}}},
+	}, nil)
+	l := r.acquire("good")
+	defer l.Release()
+	_, err := l.Backend().Fragmentation(t.Context(), sdk.FragmentationRequest{Store: sdk.Store{Name: "environment", Path: "/x"}})
+	says(t, err, "WRING_TEST_ALLOWED=2")
+	if strings.Contains(err.Error(), "WRING_TEST_SECRET") {
+		t.Errorf("the plugin sees %s", err)
+	}
+}
+
+func TestPluginsLogIsRelayed(t *testing.T) {
+	r := newReal(t, catalog.Config{SelfDir: plugins(t, "noisy")}, nil)
+	l := r.acquire("noisy")
+	defer l.Release()
+	eventually(t, "all lines are there", func() bool { return strings.Contains(r.log.String(), "noisy: ready") })
+	for _, want := range []string{
+		`[INFO]  noisy: {"@level":3}`,
+		`[INFO]  noisy: opened: path=/a`,
+		`[WARN]  noisy: slow`,
+		`bytes more)`,
+	} {
+		if !strings.Contains(r.log.String(), want) {
+			t.Errorf("the log has no %q", want)
+		}
+	}
+	if lines := r.status("noisy").LastLines; !slices.Contains(lines, "ready") || !slices.Contains(lines, `info: opened: path="/a"`) {
+		t.Errorf("last lines %q", lines)
+	}
+}
+
+func TestCommandWithoutAHostIsQuiet(t *testing.T) {
+	log := &syncBuffer{}
+	r := newReal(t, catalog.Config{SelfDir: plugins(t, "good")}, func(c *Config) {
+		c.RuntimeDir = ""
+		c.Logger = hclog.New(&hclog.LoggerOptions{Level: hclog.Warn, Output: log})
+	})
+	l := r.acquire("good")
+	r.measure(l)
+	l.Release()
+	r.Stop(t.Context())
+	if log.String() != "" {
+		t.Errorf("a command would print %q", log)
+	}
+}
+
+func TestStopLetsACallEnd(t *testing.T) {
+	r := newReal(t, catalog.Config{SelfDir: plugins(t, "good")}, nil)
+	l := r.acquire("good")
+	pid := r.status("good").PID
+	begun, ended := make(chan struct{}), make(chan error, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var once sync.Once
+	go func() {
+		_, err := l.Backend().Compact(ctx, sdk.CompactRequest{Store: sdk.Store{Name: "wait", Path: filepath.Join(t.TempDir(), "x")}}, func(sdk.Progress) { once.Do(func() { close(begun) }) })
+		ended <- err
+		l.Release()
+	}()
+	<-begun
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); r.Stop(t.Context()) }()
+	select {
+	case err := <-ended:
+		t.Fatalf("Stop cuts the call: %v", err)
+	case <-stopped:
+		t.Fatal("Stop does not wait for the call")
+	case <-time.After(100 * time.Millisecond): // that nothing happens can only be waited for
+	}
+	cancel()
+	if err := <-ended; !sdk.IsCancelled(err) {
+		t.Errorf("the call ends with %v", err)
+	}
+	<-stopped
+	if !gone(pid) {
+		t.Errorf("process %d is left", pid)
+	}
+}
+
+func TestStopKillsAPluginWithACallThatDoesNotEnd(t *testing.T) {
+	r := newReal(t, catalog.Config{SelfDir: plugins(t, "good")}, nil)
+	l := r.acquire("good")
+	pid := r.status("good").PID
+	begun, ended := make(chan struct{}), make(chan error, 1)
+	var once sync.Once
+	go func() {
+		_, err := l.Backend().Compact(context.Background(), sdk.CompactRequest{Store: sdk.Store{Name: "wait", Path: filepath.Join(t.TempDir(), "x")}}, func(sdk.Progress) { once.Do(func() { close(begun) }) })
+		ended <- err
+	}()
+	<-begun
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	r.Stop(ctx)
+	if err := <-ended; err == nil {
+		t.Error("the call succeeds")
+	}
+	if !gone(pid) {
+		t.Errorf("process %d is left", pid)
+	}
+	l.Release()
+}
+
+func TestNoPluginOutlivesItsHost(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	runtime := shortDir(t)
+	host := exec.Command(self, "be-a-host", plugins(t, "good"), runtime)
+	host.Stderr = os.Stderr
+	out, err := host.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := host.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(line))
+	if err != nil || pid == 0 || gone(pid) {
+		t.Fatalf("the host says %q", line)
+	}
+	if err := host.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	killed := time.Now()
+	_ = host.Wait() // says that it was killed
+	eventually(t, "the plugin is gone", func() bool { return !running(t, pid) })
+	if took := time.Since(killed); took > 2*time.Second {
+		t.Errorf("the plugin outlived its host by %s", took)
+	}
+
+	// What the host has left is swept by the next one.
+	dead, err := filepath.Glob(filepath.Join(runtime, runPrefix+"*"))
+	if err != nil || len(dead) != 1 {
+		t.Fatalf("the dead host has left %q, %v, want one directory", dead, err)
+	}
+	marker := filepath.Join(dead[0], "left")
+	if err := os.WriteFile(marker, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := newReal(t, catalog.Config{SelfDir: plugins(t, "good")}, func(c *Config) { c.RuntimeDir = runtime })
+	r.acquire("good").Release()
+	if _, err := os.Stat(marker); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("what the dead host has left is still there: %v", err)
+	}
+}
+
+// running tells a process from one that is dead but has a parent that does not
+// look after it.
+func running(t *testing.T, pid int) bool {
+	t.Helper()
+	if gone(pid) {
+		return false
+	}
+	state, err := exec.Command("ps", "-o", "stat=", "-p", strconv.Itoa(pid)).Output()
+	return err == nil && !strings.HasPrefix(strings.TrimSpace(string(state)), "Z")
+}

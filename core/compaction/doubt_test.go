@@ -50,6 +50,17 @@ func TestLostConnection(t *testing.T) {
 			want: history.Unknown, code: history.CodeLost, attempts: 2, calls: "measure sweep compact sweep measure sweep compact",
 		},
 		{
+			name: "looked at, then fails for other reasons", backend: &backend{compact: sequence(errLost, errFleeting)},
+			store: func(s *config.Store) { s.Retry.Attempts = 2 },
+			acquire: func(n int, _ string) error {
+				if n > 2 {
+					return errNoProgram
+				}
+				return nil
+			},
+			want: history.Failed, code: history.CodeError, attempts: 2, calls: "measure sweep compact sweep measure sweep compact", resolved: true,
+		},
+		{
 			name: "the first goes on", backend: &backend{compact: sequence(errLost, errBusy)},
 			want: history.Unknown, code: history.CodeLost, attempts: 2, calls: "measure sweep compact sweep measure sweep compact",
 		},
@@ -403,24 +414,35 @@ func TestSuccessDespiteCancel(t *testing.T) {
 	})
 }
 
-// Cancelling between two attempts ends the wait.
+// Cancelling between two attempts ends the wait. What was unknown stays so.
 func TestCancelBetweenAttempts(t *testing.T) {
-	inBubble(t, compaction.Config{}, func(t *testing.T, w *world) {
-		store := w.store("a", &backend{compact: sequence(errFleeting)})
-		var run history.Run
-		var running sync.WaitGroup
-		running.Go(func() { run = w.run(store) })
-		synctest.Wait()
-		began := time.Now()
-		if n, err := w.runner.Cancel(t.Context(), "a"); n != 1 || err != nil {
-			t.Errorf("cancelled %d (%v)", n, err)
-		}
-		running.Wait()
-		if time.Since(began) != 0 {
-			t.Errorf("took %v", time.Since(began))
-		}
-		if r := run.Results[0]; r.Outcome != history.Cancelled || r.Attempts != 1 || !strings.Contains(r.Reason, "input/output") {
-			t.Errorf("got %+v", r)
-		}
-	})
+	for _, test := range []struct {
+		first error
+		want  history.Outcome
+		count int
+	}{
+		{errFleeting, history.Cancelled, 1},
+		{errLost, history.Unknown, 0},
+	} {
+		t.Run(string(test.want), func(t *testing.T) {
+			inBubble(t, compaction.Config{}, func(t *testing.T, w *world) {
+				store := w.store("a", &backend{compact: sequence(test.first)})
+				var run history.Run
+				var running sync.WaitGroup
+				running.Go(func() { run = w.run(store) })
+				synctest.Wait()
+				began := time.Now()
+				if n, err := w.runner.Cancel(t.Context(), "a"); n != test.count || err != nil {
+					t.Errorf("cancelled %d (%v), want %d", n, err, test.count)
+				}
+				running.Wait()
+				if time.Since(began) != 0 {
+					t.Errorf("took %v", time.Since(began))
+				}
+				if r := run.Results[0]; r.Outcome != test.want || r.Attempts != 1 || r.Error != test.first.Error() {
+					t.Errorf("got %+v", r)
+				}
+			})
+		})
+	}
 }

@@ -360,6 +360,21 @@ func TestDifferentContent(t *testing.T) {
 	})
 }
 
+// A panic that no guard has caught is caught, and nothing to try again.
+func TestUnguardedPanic(t *testing.T) {
+	inBubble(t, compaction.Config{}, func(t *testing.T, w *world) {
+		store := w.store("a", &backend{})
+		b := &backend{compact: func(context.Context, int, sdk.CompactRequest, func(sdk.Progress)) (sdk.CompactResult, error) {
+			panic("boom")
+		}}
+		w.clients.backends["a"] = b
+		r := w.run(store).Results[0]
+		if r.Outcome != history.Failed || r.Attempts != 1 || !strings.Contains(r.Error, "boom") {
+			t.Errorf("got %+v", r)
+		}
+	})
+}
+
 // One store's trouble is not another's.
 func TestPanicLeavesOtherStoresAlone(t *testing.T) {
 	inBubble(t, compaction.Config{}, func(t *testing.T, w *world) {

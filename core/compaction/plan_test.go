@@ -8,7 +8,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/wringdb/wring/core/compaction"
 	"github.com/wringdb/wring/core/config"
@@ -131,6 +133,36 @@ func TestPattern(t *testing.T) {
 		broken.Glob = "/["
 		if r := w.run(broken).Results[0]; r.Outcome != history.Failed || r.Error == "" {
 			t.Errorf("a broken pattern: %+v", r)
+		}
+	})
+}
+
+// A pattern stands for the file of it that is being compacted.
+func TestPatternAtWork(t *testing.T) {
+	inBubble(t, compaction.Config{}, func(t *testing.T, w *world) {
+		logs := newStore("logs", "")
+		logs.Glob = filepath.Join(w.dir, "logs", "*.db")
+		write(t, w.dir+"/logs/a.db")
+		write(t, w.dir+"/logs/b.db")
+		w.clients.other = sdk.Guard(&backend{
+			compact: func(ctx context.Context, _ int, _ sdk.CompactRequest, report func(sdk.Progress)) (sdk.CompactResult, error) {
+				report(sdk.Progress{Phase: "copy", Done: 3})
+				return waitForCancel(ctx)
+			},
+		})
+		var run history.Run
+		var running sync.WaitGroup
+		running.Go(func() { run = w.run(logs) })
+		synctest.Wait()
+		if active := w.runner.Active(); len(active) != 2 || active["logs/a.db"].Done != 3 || active["logs"].Done != 3 {
+			t.Errorf("active: %v", active)
+		}
+		if n, err := w.runner.Cancel(t.Context(), "logs"); n != 2 || err != nil {
+			t.Errorf("cancelled %d (%v)", n, err)
+		}
+		running.Wait()
+		if run.Results[0].Code != history.CodeCancelled || run.Results[1].Code != history.CodeNotReached {
+			t.Errorf("got %+v", run.Results)
 		}
 	})
 }

@@ -118,7 +118,6 @@ func (t *turn) take() {
 	}
 	var p *panicError
 	if errors.As(err, &p) {
-		t.runner.logger.Error("panic during a run", "store", t.store.Name, "panic", p.value, "stack", string(p.stack))
 		v = verdict{outcome: history.Failed, code: history.CodeError, reason: err.Error(), err: err}
 		if t.lost || t.doubt {
 			v.outcome = history.Unknown
@@ -158,6 +157,10 @@ func (t *turn) conclude(v verdict) {
 	r.Outcome, r.Code, r.Reason = v.outcome, v.code, v.reason
 	if v.err != nil {
 		r.Error, r.Hint = v.err.Error(), sdk.HintOf(v.err)
+	}
+	var p *panicError
+	if errors.As(v.err, &p) {
+		t.runner.logger.Error("panic during a run", "store", t.store.Name, "panic", p.value, "stack", string(p.stack))
 	}
 	r.FinishedAt = t.runner.clock.Now()
 	if v.outcome != history.Compacted && v.outcome != history.NoOp && !r.StartedAt.IsZero() {

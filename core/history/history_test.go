@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -481,5 +482,56 @@ func TestNotAFile(t *testing.T) {
 	check(t, os.WriteFile(empty, nil, 0o600))
 	if got := must(must(OpenReadOnly(empty))(t).Runs(0))(t); len(got) != 0 {
 		t.Errorf("read only, empty file: %v", got)
+	}
+}
+
+// Whoever waited for a file that was set aside meanwhile must not take the old
+// one for the history.
+func TestLockOfAFileThatWasReplaced(t *testing.T) {
+	path := filepath.Join(t.TempDir(), FileName)
+	check(t, os.WriteFile(path, []byte("old"), 0o600))
+	old := must(os.OpenFile(path, os.O_RDWR, 0))(t)
+	defer old.Close() //nolint:errcheck // only locked
+	check(t, os.Rename(path, path+".damaged"))
+	if err := lockAt(old, path, syscall.LOCK_EX); !errors.Is(err, errLocked) {
+		t.Errorf("path is gone: %v", err)
+	}
+	check(t, os.WriteFile(path, []byte("new"), 0o600))
+	if err := lockAt(old, path, syscall.LOCK_EX); !errors.Is(err, errLocked) {
+		t.Errorf("path is another file: %v", err)
+	}
+}
+
+// The newest meta page decides how long the file must be, whichever of the two
+// it is; the other may be content with less.
+func TestIntactGoesByTheNewestMeta(t *testing.T) {
+	path := filepath.Join(t.TempDir(), FileName)
+	page := int64(os.Getpagesize())
+	seen := [2]bool{}
+	for n := 0; n < 200 && seen != [2]bool{true, true}; n++ {
+		db, _ := openAt(t, path, 1000)
+		for i := range n%3 + 1 { // so that either page may be the newest
+			check(t, db.AddRun(runOf(3*n+i, "a", "b", "c", "d", "e", "f")))
+		}
+		check(t, db.Close())
+		cut := path + ".cut"
+		check(t, os.WriteFile(cut, must(os.ReadFile(path))(t), 0o600))
+		f := must(os.OpenFile(cut, os.O_RDWR, 0))(t)
+		metas := [2]meta{must(readMeta(f, 0))(t), must(readMeta(f, page))(t)}
+		newest := 0
+		if metas[1].txid > metas[0].txid {
+			newest = 1
+		}
+		if metas[newest].highWater > metas[1-newest].highWater {
+			seen[newest] = true
+			check(t, f.Truncate(int64(metas[1-newest].highWater)*page)) //nolint:gosec // small
+			if err := checkIntact(f); !errors.Is(err, errDamaged) {
+				t.Errorf("newest meta is number %d, and the file is as long as the other wants it: %v", newest, err)
+			}
+		}
+		check(t, f.Close())
+	}
+	if seen != [2]bool{true, true} {
+		t.Fatalf("no file was found in which the metas differ both ways: %v", seen)
 	}
 }

@@ -16,6 +16,8 @@ import (
 	"github.com/wringdb/wring/sdk"
 )
 
+var _ config.Describer = (*Catalog)(nil)
+
 // Bounds of what a program may print when it is asked to describe itself.
 const (
 	maxDescription = 1 << 20

@@ -173,7 +173,11 @@ func sizeOf(file *os.File) (sdk.Size, error) {
 	if err != nil {
 		return sdk.Size{}, err
 	}
-	return sdk.Size{TotalBytes: info.Size(), AllocatedBytes: info.Sys().(*syscall.Stat_t).Blocks * 512}, nil
+	size := sdk.Size{TotalBytes: info.Size(), AllocatedBytes: info.Size()}
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		size.AllocatedBytes = stat.Blocks * 512
+	}
+	return size, nil
 }
 
 // explain gives the engine's errors a kind that the host decides on. What the

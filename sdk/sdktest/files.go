@@ -2,6 +2,7 @@ package sdktest
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -113,7 +114,11 @@ func sizeOf(t *testing.T, st store) sdk.Size {
 			return err
 		}
 		size.TotalBytes += info.Size()
-		size.AllocatedBytes += info.Sys().(*syscall.Stat_t).Blocks * 512
+		stat, ok := info.Sys().(*syscall.Stat_t)
+		if !ok {
+			return errors.New("the operating system does not tell blocks")
+		}
+		size.AllocatedBytes += stat.Blocks * 512
 		return nil
 	})
 	if err != nil {

@@ -42,13 +42,13 @@ func playRole(t *testing.T, f Factory) {
 	case roleHold:
 		release, err := f.Hold(os.Getenv(pathVariable))
 		if err != nil {
-			fmt.Println(err)
+			fmt.Fprintln(os.Stdout, err)
 			os.Exit(1)
 		}
-		fmt.Printf("\n%s\n", heldLine)
+		fmt.Fprintf(os.Stdout, "\n%s\n", heldLine)
 		_, _ = io.Copy(io.Discard, os.Stdin) // ends when the test closes it or dies
 		if err := release(); err != nil {
-			fmt.Println(err)
+			fmt.Fprintln(os.Stdout, err)
 			os.Exit(1)
 		}
 		os.Exit(0)
@@ -121,8 +121,7 @@ func (s *subject) invocation(args ...string) (all, env []string) {
 // launch starts a plugin process, which ends with the test at the latest.
 func (s *subject) launch(t *testing.T) (*sdk.Process, *tail) {
 	t.Helper()
-	// Not t.TempDir: the path of a unix socket has little more than 100 bytes.
-	sockets, err := os.MkdirTemp("", "wring")
+	sockets, err := os.MkdirTemp("", "wring") //nolint:usetesting // t.TempDir is too long for a unix socket
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -122,7 +122,7 @@ func (b toy) Compact(ctx context.Context, req sdk.CompactRequest, report func(sd
 	}
 	if b.flaw == "overwrites_in_place" {
 		_ = os.Remove(temp.Name())
-		temp, err = os.Create(path) //nolint:gosec // the flaw
+		temp, err = os.Create(path)
 	}
 	if err != nil {
 		return sdk.CompactResult{}, err
@@ -315,7 +315,11 @@ func sizeOf(path string) (sdk.Size, error) {
 	if err != nil {
 		return sdk.Size{}, err
 	}
-	return sdk.Size{TotalBytes: info.Size(), AllocatedBytes: info.Sys().(*syscall.Stat_t).Blocks * 512}, nil
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return sdk.Size{}, errors.ErrUnsupported
+	}
+	return sdk.Size{TotalBytes: info.Size(), AllocatedBytes: stat.Blocks * 512}, nil
 }
 
 // toyFactory is how the suite gets to know the toy engine.

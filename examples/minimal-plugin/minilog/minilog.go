@@ -62,8 +62,10 @@ func Open(path string) (*Log, error) {
 	}
 	l := &Log{file: file, items: make(map[string][]byte)}
 	if info, err := file.Stat(); err == nil && info.Size() == 0 {
-		_, err = file.WriteString(Magic)
-		return l, err
+		if _, err := file.WriteString(Magic); err != nil {
+			return nil, errors.Join(err, file.Close())
+		}
+		return l, nil
 	}
 	err = Scan(file, func(r Record) error {
 		l.items[r.Key] = r.Value
@@ -130,7 +132,7 @@ func Scan(file *os.File, visit func(Record) error) error {
 
 func read(in io.Reader) (Record, error) {
 	var head [headSize]byte
-	if _, err := io.ReadFull(in, head[:]); err == io.EOF { //nolint:errorlint // the end between records
+	if _, err := io.ReadFull(in, head[:]); err == io.EOF { // the end between records
 		return Record{}, io.EOF
 	} else if err != nil {
 		return Record{}, fmt.Errorf("%w: half a record", ErrCorrupt)

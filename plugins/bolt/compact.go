@@ -197,6 +197,10 @@ func (c *compaction) copyTo(temp *replace.Temp) error {
 	if err := c.source.endRead(); err != nil {
 		return err
 	}
+	// Keys and values are accounted for; the rest of their pages is not yet.
+	if err := c.meter.add(0, 0, max(0, size-c.meter.progress.BytesWritten)); err != nil {
+		return err
+	}
 	c.meter.end()
 	return temp.File.Truncate(size)
 }

@@ -7,11 +7,16 @@ import (
 	"github.com/wringdb/wring/sdk"
 )
 
-// How often progress is reported and the end of the context is looked for.
+// How often progress is reported: after a time, or a part of the phase.
 const (
 	reportEvery = 100 * time.Millisecond
-	lookEvery   = 64        // calls
-	lookBytes   = 256 << 10 // or bytes
+	reportShare = 1.0 / 50
+)
+
+// How often the end of the context is looked for.
+const (
+	lookEvery = 64        // calls
+	lookBytes = 256 << 10 // or bytes
 )
 
 // meter is where all work of a compaction is accounted for: it reports
@@ -23,7 +28,8 @@ type meter struct {
 	pace   pace
 
 	progress sdk.Progress
-	reported time.Time
+	reported time.Time // when the last report was made
+	told     int64     // and what it said of Done
 	calls    int
 	bytes    int64 // since the last look
 }
@@ -73,13 +79,13 @@ func (m *meter) end() {
 }
 
 func (m *meter) beat(now time.Time) {
-	if now.Sub(m.reported) >= reportEvery {
+	if now.Sub(m.reported) >= reportEvery || float64(m.progress.Done-m.told) >= reportShare*float64(m.progress.Total) {
 		m.tell()
 	}
 }
 
 func (m *meter) tell() {
-	m.reported = m.now()
+	m.reported, m.told = m.now(), m.progress.Done
 	p := m.progress
 	if p.Total > 0 {
 		p.Done = min(p.Done, p.Total)

@@ -61,8 +61,12 @@ type Spec struct {
 	NoFreelistSync bool
 }
 
-// batchBytes of content are put or deleted in one transaction.
-const batchBytes = 2 << 20
+// A transaction puts or deletes this much content, or this part of all of it
+// where that is more.
+const (
+	batchBytes = 2 << 20
+	batchShare = 1.0 / 16
+)
 
 // Generate makes a file that does not exist yet.
 func Generate(path string, spec Spec) (err error) {
@@ -89,6 +93,7 @@ func Generate(path string, spec Spec) (err error) {
 		db: db, spec: spec, random: rand.New(rand.NewPCG(spec.Seed, 0)), fill: bbolt.DefaultFillPercent,
 		total: int64(float64(spec.LiveBytes) / (1 - spec.GarbageRatio)),
 	}
+	g.batch = max(batchBytes, int64(batchShare*float64(g.total)))
 	err = g.run()
 	if syncErr := db.Sync(); err == nil {
 		err = syncErr
@@ -108,6 +113,7 @@ type generator struct {
 	random *rand.Rand
 	fill   float64
 	total  int64 // bytes to put, garbage included
+	batch  int64 // bytes in a transaction
 
 	tx      *bbolt.Tx
 	pending int64
@@ -174,7 +180,7 @@ func (g *generator) batched(size int, f func(tx *bbolt.Tx) error) (err error) {
 	if err := f(g.tx); err != nil {
 		return err
 	}
-	if g.pending += int64(size); g.pending >= batchBytes {
+	if g.pending += int64(size); g.pending >= g.batch {
 		return g.commit()
 	}
 	return nil

@@ -22,7 +22,7 @@ func (g *generator) nested() error {
 		if g.random.Float64() >= g.spec.GarbageRatio {
 			continue
 		}
-		if err := g.batched(batchBytes/16, func(tx *bbolt.Tx) error {
+		if err := g.batched(int(g.batch/16), func(tx *bbolt.Tx) error {
 			if i%2 == 0 {
 				return tx.DeleteBucket(tenantName(i))
 			}

@@ -29,7 +29,7 @@ const SampleBytes = 16 << 20
 
 // minSample is how many pages are read at least, however large they are or
 // often a writer has been in the way.
-const minSample = 2 * runLength
+const minSample = 32
 
 // Config of a measurement.
 type Config struct {
@@ -81,6 +81,13 @@ var errMoved = errors.New("a transaction was committed")
 const (
 	exactTries   = 4
 	sampledTries = 200
+)
+
+// A freelist longer than shortList is no longer read for the sake of a picture
+// once longListTries have been in vain.
+const (
+	shortList     = 1 << 16 // pages: half a MiB of list
+	longListTries = 3
 )
 
 // Measure reads r, of the given size, while others may write to it.
@@ -152,9 +159,14 @@ func measure(ctx context.Context, r io.ReaderAt, meta page.Meta, c Config, try i
 	var list page.Freelist
 	if meta.Freelist != page.NoFreelist {
 		var err error
-		// The list as a whole is for the picture and for Exact.
-		if list, err = file.Freelist(c.Picture && try < 3 || c.Depth == Exact); err != nil {
+		if list, err = file.Freelist(false); err != nil {
 			return m, err
+		}
+		// The list as a whole is for the picture and for Exact.
+		if c.Depth == Exact || c.Picture && (try < longListTries || list.Count <= shortList) {
+			if list, err = file.Freelist(true); err != nil {
+				return m, err
+			}
 		}
 		m.FreePages, m.FreelistPages = list.Count, int64(list.Pages)
 	}

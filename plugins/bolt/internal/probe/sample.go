@@ -6,9 +6,12 @@ import (
 	"github.com/wringdb/wring/plugins/bolt/internal/page"
 )
 
-// runLength is how many neighbouring pages are sampled together: enough for a
-// small bucket to be in the sample as a whole.
-const runLength = 16
+// How pages are sampled: a bucket of up to smallBucket pages at one height as
+// a whole, a larger one in pieces of pieceLength neighbours.
+const (
+	smallBucket = 64
+	pieceLength = 8
+)
 
 // Estimate is what a sample says of all trees.
 type Estimate struct {
@@ -77,28 +80,47 @@ func (s *sampler) all() (Estimate, error) {
 // maxDepth is more than any file has.
 const maxDepth = 1 << 14
 
-// choose leaves as many refs as may be read, in evenly spread runs.
+// choose leaves about as many refs as may be read. Buckets of few pages stay
+// whole, for they cannot share pages; larger ones are sampled in pieces. Each
+// unit is as likely to be chosen as any other, and they are spread evenly.
 func (s *sampler) choose(refs []ref) []ref {
 	if len(refs) <= s.limit {
 		return refs
 	}
-	runs := max(1, s.limit/runLength)
-	chosen := make([]ref, 0, runs*runLength)
-	taken := 0
-	for i := range runs {
-		low, high := i*len(refs)/runs, (i+1)*len(refs)/runs
-		start := low + s.random.IntN(max(1, high-low-runLength+1))
-		end := min(start+runLength, high)
-		for _, r := range refs[taken:start] {
-			r.bucket.partial = true
+	units := cut(refs)
+	n := max(1, len(units)*s.limit/len(refs))
+	chosen := make([]ref, 0, s.limit)
+	for i := range n {
+		low, high := i*len(units)/n, (i+1)*len(units)/n
+		pick := low + s.random.IntN(high-low)
+		for j, unit := range units[low:high] {
+			if low+j == pick {
+				chosen = append(chosen, unit...)
+			} else {
+				unit[0].bucket.partial = true
+			}
 		}
-		chosen, taken = append(chosen, refs[start:end]...), end
 	}
-	for _, r := range refs[taken:] {
-		r.bucket.partial = true
-	}
-	s.weight *= float64(len(refs)) / float64(len(chosen))
+	s.weight *= float64(len(units)) / float64(n)
 	return chosen
+}
+
+// cut divides refs into the units of a sample.
+func cut(refs []ref) [][]ref {
+	var units [][]ref
+	for len(refs) > 0 {
+		n := 1
+		for n < len(refs) && refs[n].bucket == refs[0].bucket {
+			n++
+		}
+		if n > smallBucket {
+			for ; n > pieceLength; n -= pieceLength {
+				units, refs = append(units, refs[:pieceLength]), refs[pieceLength:]
+			}
+		}
+		units, refs = append(units, refs[:n]), refs[n:]
+	}
+	return units
 }
 
 // height reads the nodes and returns those one level below.

@@ -8,7 +8,8 @@ import (
 )
 
 // Writer fills a file that nobody else knows of yet. It may write whenever it
-// likes and syncs nothing: the caller does, once Finish has returned.
+// likes and syncs nothing: the caller does, once Finish has returned. Until
+// then it may refer to all slices that it was handed.
 type Writer interface {
 	content.Visitor
 	// Finish completes the file and returns its size, which is up to the

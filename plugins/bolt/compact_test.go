@@ -1,0 +1,477 @@
+package bolt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/wringdb/wring/plugins/bolt/bolttest"
+	"github.com/wringdb/wring/plugins/bolt/internal/page"
+	"github.com/wringdb/wring/plugins/bolt/internal/probe"
+	"github.com/wringdb/wring/plugins/bolt/internal/replace"
+	"github.com/wringdb/wring/sdk"
+)
+
+// For each shape: the content survives, what was foretold is given back within
+// a tenth, and a second compaction finds nothing to do.
+func TestCompactShapes(t *testing.T) {
+	const live = 1 << 20
+	for _, test := range []struct {
+		name  string
+		spec  bolttest.Spec
+		noOp  bool
+		least float64 // part of the allocated bytes that must come back
+	}{
+		{"random, half deleted", bolttest.Spec{Shape: bolttest.ShapeRandom, GarbageRatio: 0.5}, false, 0.6},
+		{"append-only, prefix deleted", bolttest.Spec{Shape: bolttest.ShapeAppend, GarbageRatio: 0.6}, false, 0.6},
+		{"nested small buckets", bolttest.Spec{Shape: bolttest.ShapeNested, GarbageRatio: 0.5}, false, 0.2},
+		{"big values", bolttest.Spec{Shape: bolttest.ShapeBigValues, GarbageRatio: 0.5}, false, 0.4},
+		{"deep nesting", bolttest.Spec{Shape: bolttest.ShapeDeep, GarbageRatio: 0.5}, false, 0.2},
+		{"half full pages, no garbage", bolttest.Spec{Shape: bolttest.ShapeAppend}, false, 0.3},
+		{"dense", bolttest.Spec{Shape: bolttest.ShapeDense}, true, 0},
+		{"dense, half deleted", bolttest.Spec{Shape: bolttest.ShapeDense, GarbageRatio: 0.5}, false, 0.4},
+		{"empty", bolttest.Spec{Shape: bolttest.ShapeEmpty}, true, 0},
+		{"one key", bolttest.Spec{Shape: bolttest.ShapeOneKey}, true, 0},
+		{"1 KiB pages", bolttest.Spec{GarbageRatio: 0.5, PageSize: 1 << 10}, false, 0.5},
+		{"64 KiB pages", bolttest.Spec{GarbageRatio: 0.5, PageSize: 64 << 10}, false, 0.5},
+		{"1 KiB pages, nested", bolttest.Spec{Shape: bolttest.ShapeNested, GarbageRatio: 0.5, PageSize: 1 << 10}, false, 0.3},
+		{"64 KiB pages, big values", bolttest.Spec{Shape: bolttest.ShapeBigValues, GarbageRatio: 0.5, PageSize: 64 << 10}, false, 0.3},
+		{"NoFreelistSync", bolttest.Spec{GarbageRatio: 0.5, NoFreelistSync: true}, false, 0.5},
+		{"NoFreelistSync, nested", bolttest.Spec{Shape: bolttest.ShapeNested, GarbageRatio: 0.5, NoFreelistSync: true}, false, 0.2},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			test.spec.Seed, test.spec.LiveBytes = 7, live
+			path := generate(t, test.spec)
+			found := measure(t, path, sdk.DepthSampled)
+			result := compact(t, path)
+			if result.NoOp != test.noOp {
+				t.Fatalf("no-op: %v (%s)", result.NoOp, result.Note)
+			}
+			off := 100 * math.Abs(float64(found.ReclaimableBytes-result.ReclaimedBytes)) / float64(max(result.ReclaimedBytes, 1))
+			t.Logf("%9d allocated, %9d foretold (%s), %9d reclaimed, %4.1f%% off",
+				found.AllocatedBytes, found.ReclaimableBytes, found.Method, result.ReclaimedBytes, off)
+			if off > 10 {
+				t.Errorf("%d bytes foretold, %d reclaimed: %.1f%% off", found.ReclaimableBytes, result.ReclaimedBytes, off)
+			}
+			if part := float64(result.ReclaimedBytes) / float64(result.Before.AllocatedBytes); part < test.least {
+				t.Errorf("%.2f of the file came back, want %.2f at least", part, test.least)
+			}
+			after := measure(t, path, sdk.DepthExact)
+			for _, metric := range []string{"page_size_bytes", "freelist_synced", "keys", "buckets"} {
+				before := measureMetric(found, metric)
+				if got := measureMetric(after, metric); got != before {
+					t.Errorf("%s is %g, was %g", metric, got, before)
+				}
+			}
+			if tail := after.Metrics["tail_bytes"]; tail != 0 && !test.noOp {
+				t.Errorf("a tail of %g bytes was left", tail)
+			}
+			if again := compact(t, path); !again.NoOp {
+				t.Errorf("a second compaction gave back %d bytes more", again.ReclaimedBytes)
+			}
+			if after.ReclaimableBytes != 0 {
+				t.Errorf("%d bytes are reclaimable after a compaction", after.ReclaimableBytes)
+			}
+		})
+	}
+}
+
+func fileSizeOf(path string) (int64, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
+
+func measureMetric(f sdk.Fragmentation, name string) float64 { return f.Metrics[name] }
+
+func TestCompactFill(t *testing.T) {
+	size := func(fill float64) int64 {
+		path := generate(t, fragmented())
+		r := request(path)
+		r.Options = sdk.Options{"fill_percent": fill}
+		before := digestOf(t, path)
+		result, err := New().Compact(context.Background(), r, func(sdk.Progress) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkCompacted(t, path, before, result)
+		return result.After.TotalBytes
+	}
+	if full, usual := size(1), size(0); full >= usual {
+		t.Errorf("%d bytes at fill 1, %d at the default", full, usual)
+	}
+}
+
+// The file keeps its growth tail out of what is reclaimable.
+func TestGrowthTailIsNoGain(t *testing.T) {
+	path := generate(t, bolttest.Spec{Seed: 1, LiveBytes: 20 << 20, Shape: bolttest.ShapeDense})
+	f := measure(t, path, sdk.DepthSampled)
+	if f.Metrics["tail_bytes"] < 1<<20 || f.Metrics["tail_bytes"] > 17<<20 {
+		t.Fatalf("the tail has %g bytes: not what bbolt makes", f.Metrics["tail_bytes"])
+	}
+	if f.ReclaimableBytes != 0 {
+		t.Errorf("%d bytes reclaimable", f.ReclaimableBytes)
+	}
+	// Nor when a copy of the file has made its holes real.
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if f := measure(t, path, sdk.DepthSampled); f.ReclaimableBytes != 0 {
+		t.Errorf("%d bytes reclaimable of a tail with blocks", f.ReclaimableBytes)
+	}
+}
+
+// A result that is not smaller does not take the store's place.
+func TestCompactKeepsWhatIsSmaller(t *testing.T) {
+	path := generate(t, bolttest.Spec{Seed: 1, LiveBytes: 300 << 10, Shape: bolttest.ShapeDense})
+	c := &compaction{
+		backend: newBackend(), ctx: context.Background(), fill: 0.2,
+		meter: &meter{ctx: context.Background(), now: time.Now, report: func(sdk.Progress) {}},
+	}
+	was := state(t, path)
+	var err error
+	if c.source, err = c.backend.openSource(c.ctx, path); err != nil {
+		t.Fatal(err)
+	}
+	defer c.source.close()
+	if err := errors.Join(c.check(), c.source.openDB()); err != nil {
+		t.Fatal(err)
+	}
+	temp, err := replace.NewTemp(path, c.source.file, c.backend.random)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer temp.Discard()
+	if err := c.copyTo(temp); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.replace(temp); !errors.Is(err, errNotSmaller) {
+		t.Errorf("error %v, want errNotSmaller", err)
+	}
+	temp.Discard()
+	if now := state(t, path); now != was {
+		t.Error("the store has changed")
+	}
+	onlyTheStore(t, path)
+}
+
+// What leaves the store as it is leaves every byte.
+func TestUnchanged(t *testing.T) {
+	for _, noFreelist := range []bool{false, true} {
+		path := generate(t, bolttest.Spec{Seed: 1, LiveBytes: 300 << 10, Shape: bolttest.ShapeDense, NoFreelistSync: noFreelist})
+		was := state(t, path)
+		for _, depth := range []sdk.Depth{sdk.DepthQuick, sdk.DepthSampled, sdk.DepthExact} {
+			measure(t, path, depth)
+			if now := state(t, path); now != was {
+				t.Errorf("no freelist %v: measuring at depth %s changed the file", noFreelist, depth)
+			}
+		}
+		if result := compact(t, path); !result.NoOp || result.Note == "" {
+			t.Errorf("no freelist %v: no-op %v, note %q", noFreelist, result.NoOp, result.Note)
+		}
+		if now := state(t, path); now != was {
+			t.Errorf("no freelist %v: a no-op changed the file", noFreelist)
+		}
+		// Opening it through bbolt for reading, as a compaction does.
+		s, err := newBackend().openSource(context.Background(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.openDB(); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(s.endRead(), s.release()); err != nil {
+			t.Fatal(err)
+		}
+		if now := state(t, path); now != was {
+			t.Errorf("no freelist %v: reading through bbolt changed the file", noFreelist)
+		}
+	}
+}
+
+func TestCompactProgress(t *testing.T) {
+	path := generate(t, fragmented())
+	b := newBackend()
+	b.batch = 50_000
+	// A clock that runs makes every look at it worth a report.
+	tick := time.Now()
+	b.now = func() time.Time { tick = tick.Add(reportEvery); return tick }
+	var all []sdk.Progress
+	if _, err := b.Compact(context.Background(), request(path), func(p sdk.Progress) { all = append(all, p) }); err != nil {
+		t.Fatal(err)
+	}
+	written, err := fileSizeOf(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var phases []string
+	var last sdk.Progress
+	during := map[string]int{}
+	for _, p := range all {
+		if p.Phase != last.Phase {
+			phases = append(phases, p.Phase)
+		} else if p.Done < last.Done || p.Total < last.Total {
+			t.Errorf("%+v after %+v", p, last)
+		}
+		if p.BytesRead < last.BytesRead || p.BytesWritten < last.BytesWritten || p.Done > p.Total || p.Unit == "" {
+			t.Errorf("%+v after %+v", p, last)
+		}
+		if p.Done > 0 && p.Done < p.Total {
+			during[p.Phase]++
+		}
+		last = p
+	}
+	if want := []string{"check", "copy", "sync", "verify", "replace"}; !slices.Equal(phases, want) {
+		t.Errorf("phases %q, want %q", phases, want)
+	}
+	for _, phase := range []string{"check", "copy", "verify"} {
+		if during[phase] < 2 {
+			t.Errorf("%d reports in the middle of %s", during[phase], phase)
+		}
+	}
+	if last.BytesRead < 1<<20 || last.BytesWritten != written || last.Done != last.Total {
+		t.Errorf("the last report is %+v", last)
+	}
+}
+
+func TestCompactCancelled(t *testing.T) {
+	for _, phase := range []string{"check", "copy", "sync", "verify", "replace"} {
+		t.Run(phase, func(t *testing.T) {
+			path := generate(t, fragmented())
+			was := state(t, path)
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			var asked time.Time
+			_, err := New().Compact(ctx, request(path), func(p sdk.Progress) {
+				if p.Phase == phase && asked.IsZero() {
+					asked = time.Now()
+					cancel()
+				}
+			})
+			if !errors.Is(err, sdk.ErrCancelled) || !errors.Is(err, context.Canceled) {
+				t.Fatalf("error %v, want ErrCancelled", err)
+			}
+			if late := time.Since(asked); late > 2*time.Second {
+				t.Errorf("ended %v after it was asked to", late)
+			}
+			if now := state(t, path); now != was {
+				t.Error("the store has changed")
+			}
+			onlyTheStore(t, path)
+			compact(t, path)
+		})
+	}
+}
+
+func TestCompactKeepsToItsRate(t *testing.T) {
+	path := generate(t, bolttest.Spec{Seed: 1, LiveBytes: 100 << 10, GarbageRatio: 0.6})
+	r := request(path)
+	r.Limits.BytesPerSecond = 2 << 20
+	began := time.Now()
+	var last sdk.Progress
+	if _, err := New().Compact(context.Background(), r, func(p sdk.Progress) { last = p }); err != nil {
+		t.Fatal(err)
+	}
+	least := time.Duration(float64(last.BytesRead+last.BytesWritten)/float64(2<<20)*float64(time.Second)) - 2*credit
+	if took := time.Since(began); took < least {
+		t.Errorf("%d bytes read and %d written in %v, want %v at least", last.BytesRead, last.BytesWritten, took, least)
+	}
+}
+
+func TestPace(t *testing.T) {
+	now := time.Unix(0, 0)
+	p := pace{bytesPerSecond: 1000}
+	if wait := p.wait(now, 100); wait != 0 {
+		t.Errorf("the first tenth of a second costs %v", wait)
+	}
+	if wait := p.wait(now, 500); wait != 500*time.Millisecond {
+		t.Errorf("half a second's bytes cost %v", wait)
+	}
+	now = now.Add(10 * time.Second) // idle time is not saved up
+	if wait := p.wait(now, 1000); wait != time.Second-credit {
+		t.Errorf("a second's bytes after a rest cost %v", wait)
+	}
+	if wait := (&pace{}).wait(now, 1<<40); wait != 0 {
+		t.Errorf("no limit, but a wait of %v", wait)
+	}
+}
+
+func TestCompactRefuses(t *testing.T) {
+	dir := t.TempDir()
+	path := generateIn(t, dir, fragmented())
+	if err := os.Link(path, filepath.Join(dir, "other")); err != nil {
+		t.Fatal(err)
+	}
+	other := request(path)
+	other.Mode = "sideways"
+	for _, test := range []struct {
+		name string
+		req  sdk.CompactRequest
+		want error
+	}{
+		{"a file with two names", request(path), sdk.ErrUnsupported},
+		{"a directory", request(dir), sdk.ErrUnsupported},
+		{"a device", request("/dev/null"), sdk.ErrUnsupported},
+		{"a missing file", request(filepath.Join(dir, "missing")), sdk.ErrNotFound},
+		{"a mode that is not there", other, sdk.ErrInvalidOption},
+	} {
+		_, err := New().Compact(context.Background(), test.req, func(sdk.Progress) {})
+		if !errors.Is(err, test.want) || sdk.HintOf(err) == "" {
+			t.Errorf("%s: error %v, hint %q, want %v", test.name, err, sdk.HintOf(err), test.want)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "missing")); !errors.Is(err, os.ErrNotExist) {
+		t.Error("the missing file is there now")
+	}
+}
+
+func TestCompactThroughASymlink(t *testing.T) {
+	path := generate(t, fragmented())
+	link := filepath.Join(t.TempDir(), "link.db")
+	if err := os.Symlink(path, link); err != nil {
+		t.Fatal(err)
+	}
+	before := digestOf(t, path)
+	result, err := New().Compact(context.Background(), request(link), func(sdk.Progress) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkCompacted(t, path, before, result)
+	if info, err := os.Lstat(link); err != nil || info.Mode()&os.ModeSymlink == 0 {
+		t.Errorf("the link is %v, error %v", info.Mode(), err)
+	}
+	left := filepath.Join(filepath.Dir(path), ".a.db.wring-0123456789abcdef.tmp")
+	if err := os.WriteFile(left, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	removed, err := New().(sdk.Sweeper).Sweep(context.Background(), sdk.Store{Path: link})
+	if err != nil || !slices.Equal(removed, []string{left}) {
+		t.Errorf("swept %q, error %v, want %q", removed, err, left)
+	}
+}
+
+// Verification notices what a writer has lost.
+func TestCompactVerifies(t *testing.T) {
+	path := generate(t, fragmented())
+	was := state(t, path)
+	b := newBackend()
+	b.step = func(s replace.Step) {
+		if s != replace.StepWritten {
+			return
+		}
+		temps, err := filepath.Glob(filepath.Join(filepath.Dir(path), ".a.db.wring-*.tmp"))
+		if err != nil || len(temps) != 1 {
+			t.Fatalf("temps %q, error %v", temps, err)
+		}
+		db, err := bbolt.Open(temps[0], 0, &bbolt.Options{Timeout: time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Update(func(tx *bbolt.Tx) error {
+			c := tx.Bucket([]byte("random")).Cursor()
+			c.First()
+			return c.Delete()
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := b.Compact(context.Background(), request(path), func(sdk.Progress) {})
+	if !errors.Is(err, sdk.ErrInternal) || !strings.Contains(err.Error(), "differs") {
+		t.Errorf("error %v, want that the new file differs", err)
+	}
+	if now := state(t, path); now != was {
+		t.Error("the store has changed")
+	}
+	onlyTheStore(t, path)
+}
+
+func TestDescribe(t *testing.T) {
+	d, err := New().Describe(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Options.Resolve(map[string]any{"fill_percent": 0.05}); !errors.Is(err, sdk.ErrInvalidOption) {
+		t.Errorf("a fill of 0.05: error %v, want ErrInvalidOption", err)
+	}
+	options, err := d.Options.Resolve(nil)
+	if err != nil || options.Number("fill_percent") != 0.9 {
+		t.Errorf("default options %v, error %v", options, err)
+	}
+	matches := func(b []byte) bool {
+		return slices.ContainsFunc(d.Signatures, func(s sdk.Signature) bool {
+			end := s.Offset + int64(len(s.Magic))
+			return end <= int64(len(b)) && string(b[s.Offset:end]) == string(s.Magic)
+		})
+	}
+	for _, pageSize := range []int{1 << 10, 4 << 10, 16 << 10, 64 << 10} {
+		b, err := os.ReadFile(generate(t, bolttest.Spec{Shape: bolttest.ShapeOneKey, PageSize: pageSize}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !matches(b) {
+			t.Errorf("page size %d: not recognised", pageSize)
+		}
+		clear(b[:page.MinPageSize])
+		if !matches(b) {
+			t.Errorf("page size %d: not recognised by its second meta", pageSize)
+		}
+		clear(b[pageSize:][:page.MinPageSize])
+		if matches(b) {
+			t.Errorf("page size %d: recognised without any meta", pageSize)
+		}
+	}
+}
+
+func TestReclaimable(t *testing.T) {
+	const mib = 1 << 20
+	meta := page.Meta{PageSize: 4096, HighWater: 100 * mib / 4096}
+	for _, test := range []struct {
+		name             string
+		total, allocated int64
+		freePages        int64
+		packed           int64
+		whole            bool
+		want             int64
+	}{
+		{"half is free", 100 * mib, 100 * mib, 50 * mib / 4096, 50 * mib, true, 50 * mib},
+		{"a sparse tail", 116 * mib, 100 * mib, 50 * mib / 4096, 50 * mib, true, 50 * mib},
+		{"a tail with blocks", 116 * mib, 116 * mib, 50 * mib / 4096, 50 * mib, true, 50 * mib},
+		{"a tail that bbolt does not make", 200 * mib, 200 * mib, 50 * mib / 4096, 50 * mib, true, 150 * mib},
+		{"free pages were punched", 100 * mib, 50 * mib, 50 * mib / 4096, 50 * mib, true, 0},
+		{"compressed to a half", 100 * mib, 45 * mib, 50 * mib / 4096, 25 * mib, true, 45*mib - 45*mib/2},
+		{"nothing", 100 * mib, 100 * mib, 0, 110 * mib, true, 0},
+		{"noise", 100 * mib, 100 * mib, 0, 100*mib - 300*1024, true, 0},
+		{"more than noise", 100 * mib, 100 * mib, 0, 100*mib - 500*1024, true, 500 * 1024},
+		{"noise of a sample", 100 * mib, 100 * mib, 0, 100*mib - 500*1024, false, 0},
+	} {
+		m := probe.Measurement{Meta: meta, FreePages: test.freePages, PackedBytes: test.packed, Whole: test.whole, SampledNodes: 1}
+		got := reclaimable(m, sdk.Size{TotalBytes: test.total, AllocatedBytes: test.allocated})
+		if got != test.want {
+			t.Errorf("%s: %d, want %d", test.name, got, test.want)
+		}
+	}
+}
+
+func ExampleNew() {
+	d, err := New().Describe(context.Background())
+	fmt.Println(d.Engine, d.Capabilities.Modes, err)
+	// Output: bbolt [rewrite] <nil>
+}

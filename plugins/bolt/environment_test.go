@@ -1,0 +1,210 @@
+//go:build linux
+
+package bolt
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/wringdb/wring/plugins/bolt/bolttest"
+	"github.com/wringdb/wring/plugins/bolt/internal/replace"
+	"github.com/wringdb/wring/sdk"
+)
+
+const nobody = 65534
+
+// openDir makes a directory that any user can get at.
+func openDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "wring-bolt-store-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func TestPermission(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can play another user")
+	}
+	for _, test := range []struct {
+		name     string
+		mode     os.FileMode
+		owner    int
+		measured string
+	}{
+		{"a store of another", 0o600, 0, "measured permission=true\n"},
+		{"a store that may only be read", 0o644, 0, "measured permission=false\n"},
+		{"one's own store in another's directory", 0o600, nobody, "measured permission=false\n"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			path := generateIn(t, openDir(t), fragmented())
+			if err := errors.Join(os.Chown(path, test.owner, test.owner), os.Chmod(path, test.mode)); err != nil {
+				t.Fatal(err)
+			}
+			was := state(t, path)
+			said, err := start(t, "unprivileged", path, nobody).end()
+			if err != nil {
+				t.Fatalf("%v: %s", err, said)
+			}
+			if !strings.HasPrefix(said, test.measured+"compacted permission=true hint=true: ") {
+				t.Errorf("said %q", said)
+			}
+			if now := state(t, path); now != was {
+				t.Error("the store has changed")
+			}
+			onlyTheStore(t, path)
+		})
+	}
+}
+
+// tmpfs mounts a file system of a size.
+func tmpfs(t *testing.T, size string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
+		t.Skipf("mounting is refused here: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+func TestNoSpaceIsForeseen(t *testing.T) {
+	dir := tmpfs(t, "8m")
+	path := generateIn(t, dir, bolttest.Spec{Seed: 1, LiveBytes: 3 << 20, GarbageRatio: 0.1, Shape: bolttest.ShapeAppend})
+	was := state(t, path)
+	_, err := New().Compact(context.Background(), request(path), func(p sdk.Progress) {
+		if p.Phase == phaseCopy {
+			t.Error("began to copy")
+		}
+	})
+	if !errors.Is(err, sdk.ErrNoSpace) || !sdk.Retryable(err) || sdk.HintOf(err) == "" {
+		t.Fatalf("error %v (hint %q), want ErrNoSpace", err, sdk.HintOf(err))
+	}
+	if !regexp.MustCompile(`needs \d+\.\d [KM]iB beside it, and \d+\.\d [KM]iB are free`).MatchString(err.Error()) {
+		t.Errorf("error %q does not say what is needed and what is free", err)
+	}
+	if now := state(t, path); now != was {
+		t.Error("the store has changed")
+	}
+	onlyTheStore(t, path)
+}
+
+// The space is gone between the look at it and the copy.
+func TestNoSpaceDuringTheCopy(t *testing.T) {
+	dir := tmpfs(t, "16m")
+	path := generateIn(t, dir, bolttest.Spec{Seed: 1, LiveBytes: 3 << 20, GarbageRatio: 0.1, Shape: bolttest.ShapeAppend})
+	was := state(t, path)
+	hog := filepath.Join(dir, "hog")
+	b := newBackend()
+	b.batch = 500_000
+	b.step = func(s replace.Step) {
+		if s != replace.StepTempCreated {
+			t.Errorf("came to the step %s", s)
+			return
+		}
+		var fs unix.Statfs_t
+		if err := unix.Statfs(dir, &fs); err != nil {
+			t.Fatal(err)
+		}
+		free := int64(fs.Bavail) * int64(fs.Bsize)
+		if err := os.WriteFile(hog, make([]byte, free-1<<20), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := b.Compact(context.Background(), request(path), func(sdk.Progress) {})
+	if !errors.Is(err, sdk.ErrNoSpace) || !errors.Is(err, syscall.ENOSPC) || sdk.HintOf(err) == "" {
+		t.Fatalf("error %v (hint %q), want ErrNoSpace", err, sdk.HintOf(err))
+	}
+	if now := state(t, path); now != was {
+		t.Error("the store has changed")
+	}
+	if err := os.Remove(hog); err != nil {
+		t.Fatal(err)
+	}
+	onlyTheStore(t, path)
+	compact(t, path)
+}
+
+func TestCompactRefusesAMountedFile(t *testing.T) {
+	path := generate(t, fragmented())
+	mounted := filepath.Join(t.TempDir(), "mounted.db")
+	if err := os.WriteFile(mounted, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount(path, mounted, "", unix.MS_BIND, ""); err != nil {
+		t.Skipf("mounting is refused here: %v", err)
+	}
+	defer func() {
+		if err := unix.Unmount(mounted, 0); err != nil {
+			t.Error(err)
+		}
+	}()
+	was := state(t, path)
+	_, err := New().Compact(context.Background(), request(mounted), func(sdk.Progress) {})
+	if !errors.Is(err, sdk.ErrUnsupported) || !strings.Contains(err.Error(), "mount point") {
+		t.Errorf("error %v, want that it is a mount point", err)
+	}
+	if now := state(t, path); now != was {
+		t.Error("the store has changed")
+	}
+}
+
+func TestCompactKeepsOwnerModeAndAttributes(t *testing.T) {
+	path := generate(t, fragmented())
+	if os.Getuid() == 0 {
+		if err := os.Chown(path, 4711, 4712); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(path, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	xattrs := true
+	if err := unix.Setxattr(path, "user.wring.test", []byte("kept"), 0); errors.Is(err, unix.ENOTSUP) {
+		xattrs = false
+		t.Log("not checked: this file system has no extended attributes")
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	attributes := func() (uid, gid uint32, mode os.FileMode, xattr string, inode uint64) {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stat := info.Sys().(*syscall.Stat_t)
+		value := make([]byte, 16)
+		n, err := unix.Getxattr(path, "user.wring.test", value)
+		if xattrs && err != nil {
+			t.Fatal(err)
+		}
+		return stat.Uid, stat.Gid, info.Mode(), string(value[:max(n, 0)]), stat.Ino
+	}
+	uid, gid, mode, xattr, inode := attributes()
+	if result := compact(t, path); result.NoOp {
+		t.Fatal(result.Note)
+	}
+	uid2, gid2, mode2, xattr2, inode2 := attributes()
+	if uid2 != uid || gid2 != gid || mode2 != mode || xattr2 != xattr {
+		t.Errorf("owner %d:%d, mode %v, attribute %q; had %d:%d, %v, %q", uid2, gid2, mode2, xattr2, uid, gid, mode, xattr)
+	}
+	if inode2 == inode {
+		t.Error("the file is the same: nothing was replaced")
+	}
+}

@@ -1,0 +1,273 @@
+package replace_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/wringdb/wring/plugins/bolt/internal/replace"
+)
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func open(t *testing.T, path string) *os.File {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.Close() })
+	return f
+}
+
+func entries(t *testing.T, dir string) []string {
+	t.Helper()
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range list {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+func TestResolve(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := func(name string) string { return filepath.Join(dir, name) }
+	write(t, in("file"), "x")
+	write(t, in("linked"), "x")
+	for _, err := range []error{
+		os.Symlink("file", in("symlink")),
+		os.Symlink("symlink", in("symlink-to-symlink")),
+		os.Symlink("nothing", in("dangling")),
+		os.Link(in("linked"), in("other-name")),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, test := range []struct {
+		path, want string
+		err        error
+	}{
+		{in("file"), in("file"), nil},
+		{in("symlink"), in("file"), nil},
+		{in("symlink-to-symlink"), in("file"), nil},
+		{in("linked"), "", replace.ErrUnfit},
+		{dir, "", replace.ErrUnfit},
+		{"/dev/null", "", replace.ErrUnfit},
+		{in("dangling"), "", fs.ErrNotExist},
+		{in("missing"), "", fs.ErrNotExist},
+	} {
+		got, err := replace.Resolve(test.path)
+		if got != test.want || !errors.Is(err, test.err) {
+			t.Errorf("%s: %q, error %v; want %q, %v", test.path, got, err, test.want, test.err)
+		}
+	}
+}
+
+// swap prepares a replacement of "old old old" by "new" in a directory of its own.
+func swap(t *testing.T) *replace.Replacement {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "a.db")
+	write(t, path, "old old old")
+	old := open(t, path)
+	temp, err := replace.NewTemp(path, old, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(temp.Discard)
+	if _, err := temp.File.WriteString("new"); err != nil {
+		t.Fatal(err)
+	}
+	return &replace.Replacement{
+		Path: path, Old: old, Temp: temp,
+		Verify:  func(context.Context) error { return nil },
+		Poison:  []replace.Span{{Offset: 0, Length: 3}, {Offset: 4, Length: 3}},
+		Release: func() error { return nil },
+	}
+}
+
+func TestRunInOrder(t *testing.T) {
+	r := swap(t)
+	var order []string
+	content := func() string {
+		b, err := os.ReadFile(r.Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	oldBytes := func() []byte {
+		b := make([]byte, 11)
+		if _, err := r.Old.ReadAt(b, 0); err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	note := func(what string) {
+		order = append(order, what+": "+content()+", "+strings.ReplaceAll(string(oldBytes()), "\xff", "~"))
+	}
+	r.Sync = func(context.Context) error { note("sync"); return nil }
+	r.Verify = func(context.Context) error { note("verify"); return nil }
+	r.Release = func() error { note("release"); return nil }
+	r.Step = func(s replace.Step) { note(string(s)) }
+	replaced, err := r.Run(context.Background())
+	if err != nil || !replaced {
+		t.Fatalf("replaced: %v, error %v", replaced, err)
+	}
+	want := []string{
+		"sync: old old old, old old old",
+		"synced: old old old, old old old",
+		"verify: old old old, old old old",
+		"verified: old old old, old old old",
+		"renamed: new, old old old",
+		"dir_synced: new, old old old",
+		"poisoned: new, ~~~ ~~~ old",
+		"release: new, ~~~ ~~~ old",
+		"released: new, ~~~ ~~~ old",
+	}
+	if !slices.Equal(order, want) {
+		t.Errorf("steps:\n%s\nwant:\n%s", strings.Join(order, "\n"), strings.Join(want, "\n"))
+	}
+	if left := entries(t, filepath.Dir(r.Path)); !slices.Equal(left, []string{"a.db"}) {
+		t.Errorf("the directory has %q", left)
+	}
+}
+
+func TestRunLeavesTheOldFile(t *testing.T) {
+	stop := errors.New("stop")
+	for name, test := range map[string]struct {
+		spoil func(*replace.Replacement, context.CancelFunc)
+		want  error
+	}{
+		"sync fails": {func(r *replace.Replacement, _ context.CancelFunc) {
+			r.Sync = func(context.Context) error { return stop }
+		}, stop},
+		"verification fails": {func(r *replace.Replacement, _ context.CancelFunc) {
+			r.Verify = func(context.Context) error { return stop }
+		}, stop},
+		"cancelled": {func(r *replace.Replacement, cancel context.CancelFunc) {
+			r.Verify = func(context.Context) error { cancel(); return nil }
+		}, context.Canceled},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := swap(t)
+			released := false
+			r.Release = func() error { released = true; return nil }
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			test.spoil(r, cancel)
+			replaced, err := r.Run(ctx)
+			if replaced || !errors.Is(err, test.want) {
+				t.Fatalf("replaced: %v, error %v, want %v", replaced, err, test.want)
+			}
+			if released {
+				t.Error("the lock was given back: that is the caller's to do")
+			}
+			r.Temp.Discard()
+			if left := entries(t, filepath.Dir(r.Path)); !slices.Equal(left, []string{"a.db"}) {
+				t.Errorf("the directory has %q", left)
+			}
+			if b, err := os.ReadFile(r.Path); err != nil || string(b) != "old old old" {
+				t.Errorf("the file has %q, error %v", b, err)
+			}
+		})
+	}
+}
+
+// Another file that was put in place meanwhile is not overwritten.
+func TestRunSeesAnotherFile(t *testing.T) {
+	r := swap(t)
+	r.Verify = func(context.Context) error {
+		write(t, r.Path+".restored", "restored")
+		return os.Rename(r.Path+".restored", r.Path)
+	}
+	if replaced, err := r.Run(context.Background()); replaced || !errors.Is(err, replace.ErrChanged) {
+		t.Fatalf("replaced: %v, error %v, want ErrChanged", replaced, err)
+	}
+	if b, err := os.ReadFile(r.Path); err != nil || string(b) != "restored" {
+		t.Errorf("the file has %q, error %v", b, err)
+	}
+}
+
+// A file that has got another name is somebody's still.
+func TestRunSparesAFileWithAnotherName(t *testing.T) {
+	r := swap(t)
+	r.Verify = func(context.Context) error { return os.Link(r.Path, r.Path+".backup") }
+	if replaced, err := r.Run(context.Background()); !replaced || err != nil {
+		t.Fatalf("replaced: %v, error %v", replaced, err)
+	}
+	if b, err := os.ReadFile(r.Path + ".backup"); err != nil || string(b) != "old old old" {
+		t.Errorf("the other name has %q, error %v", b, err)
+	}
+}
+
+func TestNewTempNames(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.db")
+	write(t, path, "x")
+	old := open(t, path)
+	id := bytes.Repeat([]byte{0xAB}, 8)
+	temp, err := replace.NewTemp(path, old, bytes.NewReader(id))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer temp.Discard()
+	if got, want := filepath.Base(temp.Path), ".a.db.wring-abababababababab.tmp"; got != want {
+		t.Errorf("named %s, want %s", got, want)
+	}
+	// One that is there is not used again.
+	if _, err := replace.NewTemp(path, old, bytes.NewReader(id)); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("the same name again: error %v, want that it exists", err)
+	}
+	if _, err := replace.NewTemp(path, old, bytes.NewReader(nil)); err == nil {
+		t.Error("no randomness: no error")
+	}
+}
+
+func TestSweep(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a.db")
+	ours := []string{".a.db.wring-0123456789abcdef.tmp", ".a.db.wring-ffffffffffffffff.tmp"}
+	others := []string{
+		"a.db", ".a.db.wring.lock", ".b.db.wring-0123456789abcdef.tmp",
+		".a.db.wring-x.wring-0123456789abcdef.tmp", // of a store named a.db.wring-x
+		".a.db.wring-0123456789abcde.tmp", ".a.db.wring-0123456789ABCDEF.tmp",
+		".a.db.wring-0123456789abcdef.tmp.bak", "a.db.wring-0123456789abcdef.tmp", ".a.db.wring-.tmp",
+	}
+	for _, name := range append(slices.Clone(ours), others...) {
+		write(t, filepath.Join(dir, name), "x")
+	}
+	if err := os.Mkdir(filepath.Join(dir, ".a.db.wring-1111111111111111.tmp"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	removed, err := replace.Sweep(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{filepath.Join(dir, ours[0]), filepath.Join(dir, ours[1])}
+	if !slices.Equal(removed, want) {
+		t.Errorf("removed %q, want %q", removed, want)
+	}
+	left := entries(t, dir)
+	if len(left) != len(others)+1 {
+		t.Errorf("left are %q, want %q and the directory", left, others)
+	}
+}

@@ -21,7 +21,7 @@ func boundMap(cells []uint8) []uint8 {
 		for _, c := range part {
 			sum += min(int(c), 100)
 		}
-		bounded[i] = uint8(sum / len(part)) //nolint:gosec // an average of 0..100
+		bounded[i] = uint8(sum / len(part))
 	}
 	return bounded
 }

@@ -67,7 +67,7 @@ func newClient(ctx context.Context, c *Client, conn grpc.ClientConnInterface, ho
 	}
 	doing := "describe " + c.peer
 	answer, err := c.service.Describe(ctx, &wringv1.DescribeRequest{
-		ProtocolMin: uint32(host.min), ProtocolMax: uint32(host.max), //nolint:gosec // small constants
+		ProtocolMin: uint32(host.min), ProtocolMax: uint32(host.max),
 		HostVersion: utf8String(host.name),
 	})
 	if err != nil {
@@ -105,7 +105,7 @@ func (c *Client) Describe(ctx context.Context) (Description, error) {
 		return Description{}, err
 	}
 	defer end()
-	version := uint32(c.description.ProtocolVersion) //nolint:gosec // was checked to be small
+	version := uint32(c.description.ProtocolVersion)
 	answer, err := c.service.Describe(ctx, &wringv1.DescribeRequest{ProtocolMin: version, ProtocolMax: version})
 	if err != nil {
 		return Description{}, c.explain(ctx, doing, err)

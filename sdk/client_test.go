@@ -38,7 +38,9 @@ func serveRaw(t *testing.T, impl wringv1.BackendServiceServer) (socket string, s
 	go func() { served <- g.Serve(listener) }()
 	t.Cleanup(func() {
 		g.Stop()
-		<-served
+		if err := <-served; err != nil {
+			t.Errorf("serve: %v", err)
+		}
 	})
 	return socket, state
 }
@@ -66,14 +68,14 @@ func TestErrorsRoundTrip(t *testing.T) {
 	for n, kind := range kinds() {
 		_, err := c.Fragmentation(t.Context(), FragmentationRequest{Store: Store{Name: fmt.Sprintf("kind %d", n), Path: "/data/a.db"}})
 		var e *Error
-		if !errors.As(err, &e) || e.Kind != kind {
+		if !errors.As(err, &e) || !errors.Is(e.Kind, kind) {
 			t.Errorf("%v comes back as %v", kind, err)
 			continue
 		}
 		if want := fmt.Sprintf("message %d of /data/a.db", n); !strings.Contains(e.Message, want) || e.Hint != fmt.Sprintf("hint %d", n) {
 			t.Errorf("%v comes back with %q, hint %q", kind, e.Message, e.Hint)
 		}
-		if e.Retryable != (n%2 == 0) && kind != ErrCancelled {
+		if e.Retryable != (n%2 == 0) && !errors.Is(kind, ErrCancelled) {
 			t.Errorf("%v comes back retryable: %v", kind, e.Retryable)
 		}
 	}
@@ -89,7 +91,7 @@ func TestCancelWaitsForCleanUp(t *testing.T) {
 	_, c := start(t, "plugin")
 	store := newStore(t, "long")
 	ctx, cancel := context.WithCancel(t.Context())
-	done := compacting(t, ctx, c, store)
+	done := compacting(ctx, t, c, store)
 	cancel()
 	if err := within(t, 5*time.Second, done); !errors.Is(err, ErrCancelled) || Retryable(err) {
 		t.Errorf("err = %v", err)
@@ -132,7 +134,7 @@ func TestCancelOfAnOlderBackend(t *testing.T) {
 	c := dial(t, socket)
 	ctx, cancel := context.WithCancel(t.Context())
 	store := newStore(t, "long")
-	done := compacting(t, ctx, c, store)
+	done := compacting(ctx, t, c, store)
 	cancel()
 	if err := within(t, 5*time.Second, done); !errors.Is(err, ErrCancelled) {
 		t.Errorf("err = %v", err)
@@ -163,7 +165,7 @@ func TestCancelIsRepeated(t *testing.T) {
 	socket, _ := serveRaw(t, impl)
 	c := dial(t, socket)
 	ctx, cancel := context.WithCancel(t.Context())
-	done := compacting(t, ctx, c, newStore(t, "long"))
+	done := compacting(ctx, t, c, newStore(t, "long"))
 	cancel()
 	if err := within(t, 5*time.Second, done); !errors.Is(err, ErrCancelled) {
 		t.Errorf("err = %v", err)
@@ -340,7 +342,7 @@ func TestClosedClient(t *testing.T) {
 	socket := serveOwner(t, newFake())
 	c := dial(t, socket)
 	store := newStore(t, "long")
-	done := compacting(t, t.Context(), c, store)
+	done := compacting(t.Context(), t, c, store)
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}

@@ -60,7 +60,7 @@ func Errorf(kind error, format string, args ...any) *Error {
 	return &Error{
 		Kind:      kind,
 		Message:   err.Error(),
-		Retryable: kind == ErrBusy || kind == ErrNoSpace || kind == ErrConnection, //nolint:errorlint // kinds are compared by identity
+		Retryable: errors.Is(kind, ErrBusy) || errors.Is(kind, ErrNoSpace) || errors.Is(kind, ErrConnection),
 		cause:     err,
 	}
 }
@@ -139,7 +139,7 @@ func kindOf(err error) error {
 }
 
 func isKind(err, kind error) bool {
-	return kindOf(err) == kind //nolint:errorlint // kinds are compared by identity
+	return errors.Is(kindOf(err), kind)
 }
 
 // typed gives an error of a backend a kind. An error that tells nothing is the

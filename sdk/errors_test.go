@@ -35,7 +35,7 @@ func TestErrorf(t *testing.T) {
 
 func TestRetryable(t *testing.T) {
 	for _, kind := range kinds() {
-		want := kind == ErrBusy || kind == ErrNoSpace || kind == ErrConnection
+		want := errors.Is(kind, ErrBusy) || errors.Is(kind, ErrNoSpace) || errors.Is(kind, ErrConnection)
 		if got := Retryable(Errorf(kind, "x")); got != want {
 			t.Errorf("%v is retryable: %v", kind, got)
 		}
@@ -73,13 +73,13 @@ func TestTyped(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := typed(c.ctx, "do it", c.err)
-			if !errors.Is(got, c.kind) || got.Kind != c.kind {
+			if !errors.Is(got, c.kind) || !errors.Is(got.Kind, c.kind) {
 				t.Errorf("kind = %v, want %v", got.Kind, c.kind)
 			}
 			if !strings.Contains(got.Hint, c.hint) {
 				t.Errorf("hint = %q, want %q", got.Hint, c.hint)
 			}
-			if c.kind != ErrCancelled && !strings.Contains(got.Message, c.err.Error()) {
+			if !errors.Is(c.kind, ErrCancelled) && !strings.Contains(got.Message, c.err.Error()) {
 				t.Errorf("message = %q", got.Message)
 			}
 		})
@@ -116,10 +116,10 @@ func TestStatusThereAndBack(t *testing.T) {
 				t.Errorf("%v travels as %v, not %v", w.kind, status.Code(wire), w.code)
 			}
 			back := fromStatus(t.Context(), "doing", "peer", wire, nil)
-			if back.Kind != w.kind || back.Message != "call: message" || back.Hint != "hint" {
+			if !errors.Is(back.Kind, w.kind) || back.Message != "call: message" || back.Hint != "hint" {
 				t.Errorf("%v comes back as %+v", w.kind, back)
 			}
-			if w.kind != ErrCancelled && back.Retryable != retryable {
+			if !errors.Is(w.kind, ErrCancelled) && back.Retryable != retryable {
 				t.Errorf("%v comes back retryable: %v", w.kind, back.Retryable)
 			}
 		}
@@ -151,7 +151,7 @@ func TestStatusWithoutDetail(t *testing.T) {
 		{codes.Code(99), "later", ErrInternal, "later"},
 	} {
 		err := fromStatus(t.Context(), "doing", "peer", status.Error(c.code, c.message), nil)
-		if err.Kind != c.kind || !strings.Contains(err.Message, c.say) {
+		if !errors.Is(err.Kind, c.kind) || !strings.Contains(err.Message, c.say) {
 			t.Errorf("%v %q comes as %v: %q", c.code, c.message, err.Kind, err.Message)
 		}
 	}
@@ -163,7 +163,7 @@ func TestStatusIsBounded(t *testing.T) {
 	if len(back.Message) > maxErrorMessage || len(back.Hint) > maxErrorHint || !strings.HasSuffix(back.Message, "é…") {
 		t.Errorf("message of %d bytes ending in %q, hint of %d", len(back.Message), back.Message[len(back.Message)-8:], len(back.Hint))
 	}
-	if back.Kind != ErrCorrupt {
+	if !errors.Is(back.Kind, ErrCorrupt) {
 		t.Errorf("kind = %v", back.Kind)
 	}
 }

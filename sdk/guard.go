@@ -27,7 +27,9 @@ import (
 //
 // What it returns is a Sweeper and a StoreLister too, whatever b is. Serve and
 // ListenAndServe guard their backend themselves; guarding twice does no harm.
-func Guard(b Backend) Backend {
+func Guard(b Backend) Backend { return guarded(b) }
+
+func guarded(b Backend) *guard {
 	if g, ok := b.(*guard); ok {
 		return g
 	}

@@ -132,7 +132,7 @@ func TestGuardCompletes(t *testing.T) {
 		report(Progress{Phase: "copy"}) // never nil
 		return CompactResult{}, nil
 	}
-	g := Guard(f).(*guard)
+	g := guarded(f)
 	now := time.Unix(1000, 0)
 	g.now = func() time.Time { now = now.Add(time.Second); return now }
 	measured, err := g.Fragmentation(t.Context(), FragmentationRequest{Store: newStore(t, "a")})
@@ -281,11 +281,11 @@ func TestGuardCancelled(t *testing.T) {
 }
 
 func TestGuardStoresAndSweepOfBareBackend(t *testing.T) {
-	g := Guard(bare{newFake()})
-	if _, err := g.(StoreLister).Stores(t.Context()); !errors.Is(err, ErrUnsupported) {
+	g := guarded(bare{newFake()})
+	if _, err := g.Stores(t.Context()); !errors.Is(err, ErrUnsupported) {
 		t.Errorf("stores: %v", err)
 	}
-	if removed, err := g.(Sweeper).Sweep(t.Context(), newStore(t, "a")); err != nil || removed != nil {
+	if removed, err := g.Sweep(t.Context(), newStore(t, "a")); err != nil || removed != nil {
 		t.Errorf("sweep: %v, %v", removed, err)
 	}
 }

@@ -125,7 +125,7 @@ func hashFile(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer file.Close() //nolint:errcheck // only read
+	defer file.Close()
 	hash := sha256.New()
 	if _, err := io.Copy(hash, file); err != nil {
 		return "", err
@@ -240,7 +240,11 @@ func (p *Process) connect() (*grpc.ClientConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return raw.(*grpc.ClientConn), nil
+	conn, ok := raw.(*grpc.ClientConn)
+	if !ok {
+		return nil, Errorf(ErrInternal, "connect to plugin: got a %T", raw)
+	}
+	return conn, nil
 }
 
 // explainStart says why a plugin has not started, with what it wrote.

@@ -100,7 +100,7 @@ func self(t testing.TB) string {
 // shortDir is a temporary directory whose path leaves room for sockets.
 func shortDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "sdk")
+	dir, err := os.MkdirTemp("", "sdk") //nolint:usetesting // t.TempDir has the test's name in it, which is long
 	if err != nil {
 		t.Fatal(err)
 	}

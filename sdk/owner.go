@@ -51,6 +51,7 @@ type owner struct {
 	lock     *heldLock
 	health   *health.Server
 	grpc     *grpc.Server
+	patience time.Duration // with calls that clean up
 }
 
 // listen takes the socket; serve must follow, since it gives it back.
@@ -93,6 +94,7 @@ func listen(ctx context.Context, socket string, b Backend) (*owner, error) {
 		lock:     lock,
 		health:   health.NewServer(),
 		grpc:     grpc.NewServer(serverOptions()...),
+		patience: ownerDrain,
 	}
 	wringv1.RegisterBackendServiceServer(o.grpc, o.server)
 	healthv1.RegisterHealthServer(o.grpc, o.health)
@@ -173,12 +175,14 @@ func (o *owner) serve(ctx context.Context) error {
 	var late error
 	select {
 	case <-o.drain(fmt.Errorf("%w: the owner is ending", errDraining)):
-	case <-time.After(ownerDrain):
-		late = Errorf(ErrInternal, "serve on %s: %d calls had not cleaned up %s after they were cancelled", o.socket, o.inFlight(), ownerDrain).
+	case <-time.After(o.patience):
+		late = Errorf(ErrInternal, "serve on %s: %d calls had not cleaned up %s after they were cancelled", o.socket, o.inFlight(), o.patience).
 			WithHint("the backend must return when its context ends")
 	}
 	stopSoon(o.grpc)
-	<-failed
+	if err := <-failed; err != nil && late == nil {
+		late = Errorf(ErrInternal, "serve on %s: %w", o.socket, err)
+	}
 	return late
 }
 

@@ -255,7 +255,7 @@ func TestOwnerDrains(t *testing.T) {
 	owner := ownerProcess(t, socket)
 	c := dial(t, socket)
 	store := newStore(t, "long")
-	done := compacting(t, t.Context(), c, store)
+	done := compacting(t.Context(), t, c, store)
 	if err := owner.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -333,5 +333,25 @@ func TestPeerOf(t *testing.T) {
 	uid, pid, err := peerOf(conn)
 	if err != nil || uid != os.Geteuid() || isLinux() && pid != os.Getpid() {
 		t.Errorf("peer: uid %d, pid %s, %v", uid, strconv.Itoa(pid), err)
+	}
+}
+
+func TestOwnerWaitsForNoCallForEver(t *testing.T) {
+	socket := filepath.Join(shortDir(t), "s")
+	ctx, cancel := context.WithCancel(t.Context())
+	o, err := listen(ctx, socket, newFake())
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.patience = 50 * time.Millisecond
+	served := make(chan error, 1)
+	go func() { served <- o.serve(ctx) }()
+	done := compacting(t.Context(), t, dial(t, socket), newStore(t, "stubborn"))
+	cancel()
+	if err := within(t, 5*time.Second, served); !errors.Is(err, ErrInternal) || !strings.Contains(err.Error(), "1 calls had not cleaned up") {
+		t.Errorf("owner: %v", err)
+	}
+	if err := within(t, 5*time.Second, done); !errors.Is(err, ErrConnection) {
+		t.Errorf("the call: %v", err)
 	}
 }

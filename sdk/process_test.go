@@ -15,7 +15,7 @@ import (
 )
 
 // compacting starts a compaction and returns when it is under way.
-func compacting(t *testing.T, ctx context.Context, b Backend, store Store) <-chan error {
+func compacting(ctx context.Context, t *testing.T, b Backend, store Store) <-chan error {
 	t.Helper()
 	began, done := make(chan struct{}), make(chan error, 1)
 	go func() {
@@ -80,7 +80,7 @@ func TestStopWaitsForCalls(t *testing.T) {
 	store := newStore(t, "long")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	done := compacting(t, ctx, c, store)
+	done := compacting(ctx, t, c, store)
 	stopped := make(chan struct{})
 	go func() {
 		p.Stop(t.Context())
@@ -113,7 +113,7 @@ func TestStopInAHurryCleansUp(t *testing.T) {
 	noLeaks(t)
 	p, c := start(t, "plugin")
 	store := newStore(t, "long")
-	done := compacting(t, t.Context(), c, store)
+	done := compacting(t.Context(), t, c, store)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	p.Stop(ctx)
@@ -135,7 +135,7 @@ func TestStopKillsWhatHangs(t *testing.T) {
 	p, c := start(t, "plugin")
 	store := newStore(t, "stubborn")
 	ctx, cancel := context.WithCancel(t.Context())
-	done := compacting(t, ctx, c, store)
+	done := compacting(ctx, t, c, store)
 	cancel() // which it ignores
 	began := time.Now()
 	p.Stop(ctx)
@@ -200,7 +200,7 @@ func TestPluginKilledDuringCompact(t *testing.T) {
 	noLeaks(t)
 	p, c := start(t, "plugin")
 	store := newStore(t, "long")
-	done := compacting(t, t.Context(), c, store)
+	done := compacting(t.Context(), t, c, store)
 	if p.ExitReason() != "" {
 		t.Error("it has a reason to have exited while it runs")
 	}
@@ -243,7 +243,7 @@ func TestPluginTerminated(t *testing.T) {
 	noLeaks(t)
 	p, c := start(t, "plugin")
 	store := newStore(t, "long")
-	done := compacting(t, t.Context(), c, store)
+	done := compacting(t.Context(), t, c, store)
 	if err := syscall.Kill(p.PID(), syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

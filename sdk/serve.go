@@ -29,7 +29,7 @@ import (
 // otherwise: 1 for a failure, 2 for wrong usage.
 func Serve(b Backend) {
 	p := &program{
-		backend: Guard(b),
+		backend: guarded(b),
 		name:    filepath.Base(os.Args[0]),
 		stdout:  os.Stdout,
 		stderr:  os.Stderr,
@@ -41,7 +41,7 @@ func Serve(b Backend) {
 
 // program is a plugin's command line.
 type program struct {
-	backend        Backend // guarded
+	backend        *guard
 	name           string
 	stdout, stderr io.Writer
 }
@@ -147,7 +147,7 @@ func (p *program) debug(paths []string) (exitCode int) {
 	if err != nil {
 		return p.fail(fmt.Errorf("make a directory for the socket: %w", err))
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // a temporary directory
+	defer os.RemoveAll(dir)
 	o, err := listen(ctx, filepath.Join(dir, "owner.sock"), stores)
 	if err != nil {
 		return p.fail(err)
@@ -170,8 +170,8 @@ type namedStores struct {
 
 // debugStores names each path by its last element; the host may also name any
 // other store by its absolute path.
-func debugStores(b Backend, paths []string) (*namedStores, error) {
-	n := &namedStores{guard: Guard(b).(*guard)}
+func debugStores(g *guard, paths []string) (*namedStores, error) {
+	n := &namedStores{guard: g}
 	taken := make(map[string]string)
 	for _, path := range paths {
 		path, err := filepath.Abs(path)

@@ -22,7 +22,7 @@ const maxMessage = 4 << 20
 type server struct {
 	wringv1.UnimplementedBackendServiceServer
 
-	backend                  Backend // guarded
+	backend                  *guard
 	logger                   hclog.Logger
 	protocolMin, protocolMax int
 
@@ -37,7 +37,7 @@ type call struct{ cancel context.CancelCauseFunc }
 
 func newServer(b Backend, logger hclog.Logger) *server {
 	return &server{
-		backend:     Guard(b),
+		backend:     guarded(b),
 		logger:      logger,
 		protocolMin: ProtocolMin,
 		protocolMax: ProtocolMax,
@@ -238,7 +238,7 @@ func (s *server) Sweep(ctx context.Context, req *wringv1.SweepRequest) (*wringv1
 		return nil, toStatus(err)
 	}
 	defer end()
-	removed, err := s.backend.(Sweeper).Sweep(ctx, storeFromWire(req.GetStore()))
+	removed, err := s.backend.Sweep(ctx, storeFromWire(req.GetStore()))
 	if err != nil {
 		return nil, toStatus(err)
 	}
@@ -252,7 +252,7 @@ func (s *server) ListStores(ctx context.Context, _ *wringv1.ListStoresRequest) (
 		return nil, toStatus(err)
 	}
 	defer end()
-	stores, err := s.backend.(StoreLister).Stores(ctx)
+	stores, err := s.backend.Stores(ctx)
 	if err != nil {
 		return nil, toStatus(err)
 	}

@@ -53,7 +53,7 @@ func toStatus(err error) error {
 	}
 	kind := kindOf(err)
 	for _, w := range wireKinds() {
-		if kind == w.kind { //nolint:errorlint // kinds are compared by identity
+		if errors.Is(kind, w.kind) {
 			code, detail.Kind = w.code, w.number
 		}
 	}
@@ -74,8 +74,8 @@ func fromStatus(ctx context.Context, doing, peer string, err error, lost func() 
 	if !ok {
 		return Errorf(ErrInternal, "%s: call %s: %v", doing, peer, err)
 	}
-	for _, any := range s.Details() {
-		detail, ok := any.(*wringv1.ErrorDetail)
+	for _, d := range s.Details() {
+		detail, ok := d.(*wringv1.ErrorDetail)
 		if !ok {
 			continue
 		}

@@ -144,7 +144,7 @@ func readHolder(name string) string {
 	if err != nil {
 		return "another process"
 	}
-	defer file.Close() //nolint:errcheck // only read
+	defer file.Close()
 	content, err := io.ReadAll(io.LimitReader(file, 512))
 	fields := strings.Fields(string(content))
 	if err != nil || len(fields) < 2 {

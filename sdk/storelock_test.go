@@ -48,7 +48,7 @@ func lockOf(store Store) string {
 func TestLockAcrossProcesses(t *testing.T) {
 	store := newStore(t, "a")
 	other := holder(t, store.Path)
-	g := Guard(newFake())
+	g := guarded(newFake())
 
 	link := filepath.Join(t.TempDir(), "link.db")
 	if err := os.Symlink(store.Path, link); err != nil {
@@ -64,7 +64,7 @@ func TestLockAcrossProcesses(t *testing.T) {
 	if _, err := g.Fragmentation(t.Context(), FragmentationRequest{Store: store}); err != nil {
 		t.Errorf("measuring meanwhile: %v", err)
 	}
-	if removed, err := g.(Sweeper).Sweep(t.Context(), store); err != nil || removed != nil || !exists(store.Path+".temp") {
+	if removed, err := g.Sweep(t.Context(), store); err != nil || removed != nil || !exists(store.Path+".temp") {
 		t.Errorf("sweep meanwhile: %v, %v", removed, err)
 	}
 
@@ -75,7 +75,7 @@ func TestLockAcrossProcesses(t *testing.T) {
 	if !exists(lockOf(store)) {
 		t.Fatal("the killed process left no lock file: nothing to sweep")
 	}
-	removed, err := g.(Sweeper).Sweep(t.Context(), store)
+	removed, err := g.Sweep(t.Context(), store)
 	if want := []string{store.Path + ".temp", lockOf(store)}; err != nil || !slices.Equal(removed, want) {
 		t.Errorf("swept %v, %v; want %v", removed, err, want)
 	}
@@ -178,7 +178,7 @@ func TestLockOfMissingStore(t *testing.T) {
 		if !errors.Is(err, ErrNotFound) {
 			t.Errorf("%s: %v", path, err)
 		}
-		if removed, err := Guard(f).(Sweeper).Sweep(t.Context(), Store{Path: path}); err != nil || removed != nil {
+		if removed, err := guarded(f).Sweep(t.Context(), Store{Path: path}); err != nil || removed != nil {
 			t.Errorf("sweep %s: %v, %v", path, removed, err)
 		}
 	}

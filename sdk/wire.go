@@ -79,7 +79,7 @@ func methodFromWire(m wringv1.Method) Method {
 
 func descriptionToWire(d Description) (*wringv1.DescribeResponse, error) {
 	wire := &wringv1.DescribeResponse{
-		ProtocolVersion: uint32(d.ProtocolVersion), //nolint:gosec // a small constant
+		ProtocolVersion: uint32(d.ProtocolVersion),
 		Name:            utf8String(d.Name),
 		Version:         utf8String(d.Version),
 		Engine:          utf8String(d.Engine),
@@ -203,7 +203,7 @@ func fragmentationFromWire(wire *wringv1.FragmentationResponse) Fragmentation {
 		Metrics:          boundMetrics(wire.GetMetrics()),
 	}
 	for _, cell := range wire.GetMap() {
-		f.Map = append(f.Map, uint8(min(cell, 100))) //nolint:gosec // at most 100
+		f.Map = append(f.Map, uint8(min(cell, 100)))
 	}
 	f.Map = boundMap(f.Map)
 	return f

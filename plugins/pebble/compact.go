@@ -209,18 +209,55 @@ func (c *compaction) verify(ctx context.Context, before content) (content, error
 	return after, nil
 }
 
-// rewrite opens the store for writing, compacts what overlaps, and closes it
-// when Pebble has nothing left to do.
-func (c *compaction) rewrite(ctx context.Context, own *ownOptions) (err error) {
-	work := &workFS{FS: c.fs, traffic: &c.traffic, options: own.text}
+// rewrite compacts what overlaps, step by step and with nothing else going on.
+// Tables that are thick with tombstones in the lowest level are for Pebble's own
+// compactions alone, which retry for ever when they fail: they get an opening of
+// the store to themselves.
+func (c *compaction) rewrite(ctx context.Context, own *ownOptions) error {
+	thick := 0
+	err := c.open(ctx, own, false, func(db *pebbledb.DB, _ *events) error {
+		err := c.compactRanges(ctx, db, own)
+		if err == nil {
+			thick, err = thickTables(db)
+		}
+		return err
+	})
+	if err != nil || thick == 0 {
+		return err
+	}
+	return c.open(ctx, own, true, func(db *pebbledb.DB, events *events) error {
+		return c.settleDown(ctx, db, events)
+	})
+}
+
+// thickTables counts the tables of the lowest level that Pebble rewrites for
+// their tombstones' sake.
+func thickTables(db *pebbledb.DB) (n int, err error) {
+	levels, err := readLevels(db)
+	if err != nil {
+		return 0, fmt.Errorf("list tables: %w", err)
+	}
+	for _, t := range levels[bottom] {
+		if t.elidable() {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// open opens the store for writing, lets work do its part, and closes it when
+// Pebble has nothing left to do.
+func (c *compaction) open(ctx context.Context, own *ownOptions, automatic bool, work func(*pebbledb.DB, *events) error) (err error) {
+	fs := &workFS{FS: c.fs, traffic: &c.traffic, options: own.text}
 	events := &events{}
 	options := own.parsed.Clone()
-	options.FS = work
+	options.FS = fs
 	options.Lock = c.lock
 	options.ErrorIfNotExists = true
 	// Never above what the store has: the way up is one-way, and its
 	// application may be older than this plugin.
 	options.FormatMajorVersion = own.parsed.FormatMajorVersion
+	options.DisableAutomaticCompactions = !automatic
 	cache := pebbledb.NewCache(cacheBytes)
 	defer cache.Unref()
 	options.Cache = cache
@@ -243,18 +280,16 @@ func (c *compaction) rewrite(ctx context.Context, own *ownOptions) (err error) {
 	}()
 	// From here on a cancelled context stops the writing of tables. Not before:
 	// Open retries its flushes for ever.
-	defer context.AfterFunc(ctx, func() { work.stop(ctx.Err()) })()
-	err = c.compactRanges(ctx, db, own)
-	if err == nil {
-		err = c.settleDown(ctx, db, events)
-	}
+	defer context.AfterFunc(ctx, func() { fs.stop(ctx.Err()) })()
+	err = work(db, events)
 	switch {
 	case ctx.Err() != nil:
 		return sdk.Errorf(sdk.ErrCancelled, "compact %s: %w", c.path, ctx.Err())
-	case err != nil:
+	case err == nil:
+		err = events.first()
+	}
+	if err != nil {
 		return workError("compact", c.path, err)
-	case events.first() != nil:
-		return workError("compact", c.path, events.first())
 	}
 	return nil
 }
@@ -344,15 +379,9 @@ func (c *compaction) settleDown(ctx context.Context, db *pebbledb.DB, events *ev
 			m.Table.ObsoleteCount == 0 && m.Table.ZombieCount == 0 &&
 			m.BlobFiles.ObsoleteCount == 0 && m.BlobFiles.ZombieCount == 0
 		if quiet {
-			levels, err := readLevels(db)
+			left, err := thickTables(db)
 			if err != nil {
-				return fmt.Errorf("list tables: %w", err)
-			}
-			left := 0
-			for _, t := range levels[bottom] {
-				if t.elidable() {
-					left++
-				}
+				return err
 			}
 			if left == 0 {
 				return nil

@@ -58,9 +58,9 @@ func readLevels(db *pebbledb.DB) ([][]table, error) {
 // region is a longest run of tables and pending writes whose key ranges
 // overlap: the unit that compaction rewrites or leaves alone.
 type region struct {
-	start, end []byte // both inclusive
-	tables     []table
-	pending    bool // writes in the log fall here
+	start, end []byte  // both inclusive
+	tables     []table // in the order of their smallest keys
+	pending    bool    // writes in the log fall here
 }
 
 func (r region) bytes() (n int64) {
@@ -126,10 +126,7 @@ type keyRange struct {
 // reaches about chunk bytes. Neighbours share their boundary key: what begins
 // between two of the lowest tables belongs to a step too.
 func (r region) steps(compare pebbledb.Compare, chunk int64) []keyRange {
-	lowest := 0
-	for _, t := range r.tables {
-		lowest = max(lowest, t.level)
-	}
+	lowest := r.lowestLevel()
 	var cuts [][]byte
 	for _, t := range r.tables {
 		if t.level == lowest {
@@ -139,26 +136,16 @@ func (r region) steps(compare pebbledb.Compare, chunk int64) []keyRange {
 	slices.SortFunc(cuts, compare) // tables of level 0 end in any order
 	cuts = append(cuts, r.end)
 
-	reached := make([]bool, len(r.tables))
-	reach := func(start, end []byte) (bytes int64) {
-		// A table that is reached pulls in what it overlaps below.
-		for again := true; again; {
-			again = false
-			for i, t := range r.tables {
-				if reached[i] || compare(t.smallest, end) > 0 || compare(t.largest, start) < 0 {
-					continue
-				}
-				reached[i] = true
-				bytes += t.size
-				if t.level < lowest && (compare(t.smallest, start) < 0 || compare(t.largest, end) > 0) {
-					if compare(t.smallest, start) < 0 {
-						start = t.smallest
-					}
-					if compare(t.largest, end) > 0 {
-						end = t.largest
-					}
-					again = true
-				}
+	// The tables are in the order of their smallest keys, and steps go from left
+	// to right: what one reaches is a run of them. A table that is reached pulls
+	// in what it overlaps below.
+	reached := 0
+	reach := func(end []byte) (bytes int64) {
+		for ; reached < len(r.tables) && compare(r.tables[reached].smallest, end) <= 0; reached++ {
+			t := r.tables[reached]
+			bytes += t.size
+			if t.level < lowest && compare(t.largest, end) > 0 {
+				end = t.largest
 			}
 		}
 		return bytes
@@ -167,10 +154,10 @@ func (r region) steps(compare pebbledb.Compare, chunk int64) []keyRange {
 	start, bytes := r.start, int64(0)
 	for i, end := range cuts {
 		last := i == len(cuts)-1
-		if compare(start, end) >= 0 && !(last && len(steps) == 0) {
+		if compare(start, end) >= 0 && (!last || len(steps) > 0) {
 			continue
 		}
-		bytes += reach(start, end)
+		bytes += reach(end)
 		if bytes < chunk && !last {
 			continue
 		}
@@ -178,4 +165,12 @@ func (r region) steps(compare pebbledb.Compare, chunk int64) []keyRange {
 		start, bytes = end, 0
 	}
 	return steps
+}
+
+func (r region) lowestLevel() int {
+	lowest := 0
+	for _, t := range r.tables {
+		lowest = max(lowest, t.level)
+	}
+	return lowest
 }

@@ -100,7 +100,7 @@ func (v *view) measure(ctx context.Context, depth sdk.Depth, budget int64) (sdk.
 	} else {
 		var err error
 		if depth == sdk.DepthExact {
-			budget = 1 << 62
+			budget = everything
 		}
 		s, err = v.sample(ctx, rewritten, budget)
 		if err != nil {

@@ -94,7 +94,7 @@ type view struct {
 // openView opens a store for reading. With a lock that is held the view is the
 // whole truth; with nil somebody may write meanwhile, and any error may be gone
 // at the next attempt. With hideLogs writes that are only in the log are left out.
-func (b *backend) openView(path string, lock *pebbledb.Lock, hideLogs bool, chosenBits float64, tr *traffic) (v *view, err error) {
+func (b *backend) openView(path string, lock *pebbledb.Lock, hideLogs bool, chosenBits float64, tr *traffic) (*view, error) {
 	d, err := openDirectory(path)
 	if err != nil {
 		return nil, err
@@ -103,7 +103,7 @@ func (b *backend) openView(path string, lock *pebbledb.Lock, hideLogs bool, chos
 	if err != nil {
 		return nil, err
 	}
-	v = &view{directory: d, own: own, fs: readOnly(vfs.Default), events: &events{}}
+	v := &view{directory: d, own: own, fs: readOnly(vfs.Default), events: &events{}}
 	v.fs.traffic, v.fs.hideLogs = tr, hideLogs
 	options := own.parsed.Clone()
 	options.FS = v.fs
@@ -119,26 +119,28 @@ func (b *backend) openView(path string, lock *pebbledb.Lock, hideLogs bool, chos
 	if err != nil {
 		return nil, readError("open", d.path, err)
 	}
-	defer func() {
-		if err != nil {
-			v.close()
-		}
-	}()
-	v.levels, err = readLevels(v.db)
-	if err != nil {
-		return nil, readError("read the tables' properties of", d.path, err)
-	}
-	v.notes, err = b.settle(own, d, v.levels, chosenBits)
-	if err != nil {
+	if err := v.load(b, chosenBits); err != nil {
+		v.close()
 		return nil, err
 	}
-	if !hideLogs {
-		v.pending, err = readPending(own.logDirs(d), v.fs.replayed, own.compare())
-		if err != nil {
-			return nil, readError("read the log of", d.path, err)
-		}
-	}
 	return v, nil
+}
+
+// load reads what the view knows of tables and log.
+func (v *view) load(b *backend, chosenBits float64) (err error) {
+	v.levels, err = readLevels(v.db)
+	if err != nil {
+		return readError("read the tables' properties of", v.path, err)
+	}
+	v.notes, err = b.settle(v.own, v.directory, v.levels, chosenBits)
+	if err != nil || v.fs.hideLogs {
+		return err
+	}
+	v.pending, err = readPending(v.own.logDirs(v.directory), v.fs.replayed, v.own.compare())
+	if err != nil {
+		return readError("read the log of", v.path, err)
+	}
+	return nil
 }
 
 // close gives the view back. It does nothing once Pebble has given up on it:

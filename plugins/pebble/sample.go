@@ -14,9 +14,11 @@ import (
 const (
 	// pieceBytes is how much of a region's content makes one piece of the map.
 	pieceBytes = 512 << 10
-	// sampleStarts is at how many places a region is sampled that is too large
-	// to be read.
+	// sampleStarts is at how many places a region is sampled, at most, that is
+	// too large to be read.
 	sampleStarts = 64
+	// everything is a limit that is never reached.
+	everything = 1 << 62
 	// tableOverhead is what a table has beside its blocks: properties and footer.
 	tableOverhead = 1 << 10
 )
@@ -26,8 +28,14 @@ type survey struct {
 	after []int64 // for each region, in bytes of tables
 	// least and most bound the sum; both are the sum where content was read.
 	least, most int64
-	// fills says for each region how full its consecutive equal parts are, 0..1.
-	fills [][]float64
+	// fills says for each region how full its consecutive parts are.
+	fills [][]part
+}
+
+// part of a region on the map.
+type part struct {
+	weight float64 // in bytes of tables, or any other unit
+	fill   float64 // 0..1
 }
 
 // estimate goes by the tables' properties alone. Tombstones kill an entry each.
@@ -41,7 +49,7 @@ func estimate(rewritten []region) survey {
 		s.least += e.least
 		s.most += e.most
 		fill := float64(e.least+e.most) / 2 / float64(max(1, r.bytes()))
-		s.fills = append(s.fills, []float64{min(1, fill)})
+		s.fills = append(s.fills, []part{{weight: 1, fill: min(1, fill)}})
 	}
 	return s
 }
@@ -72,14 +80,6 @@ func (r region) estimate() bounds {
 		least = min(least, upper) // a range tombstone may cover all below it
 	}
 	return bounds{least: max(0, least), most: max(0, most)}
-}
-
-func (r region) lowestLevel() int {
-	lowest := 0
-	for _, t := range r.tables {
-		lowest = max(lowest, t.level)
-	}
-	return lowest
 }
 
 // bytesPerRaw is what a byte of keys and values takes in the region's lowest
@@ -126,12 +126,13 @@ func (v *view) sample(ctx context.Context, rewritten []region, budget int64) (su
 	return s, nil
 }
 
-func (v *view) sampleRegion(ctx context.Context, r region, share float64) (after int64, fill []float64, err error) {
+func (v *view) sampleRegion(ctx context.Context, r region, share float64) (after int64, parts []part, err error) {
 	rate := r.bytesPerRaw()
-	starts, limit := [][]byte{r.start}, int64(1<<62)
+	starts, limit := [][]byte{r.start}, int64(everything)
 	if share < 1 {
-		starts = v.starts(r)
-		limit = max(pieceBytes/2, int64(float64(r.bytes())*share/rate)/int64(len(starts)))
+		budget := share * float64(r.bytes())
+		starts = v.starts(r, max(1, int(budget/pieceBytes)))
+		limit = max(1, int64(budget/rate)/int64(len(starts)))
 	}
 	var sum piece
 	for i, start := range starts {
@@ -139,28 +140,39 @@ func (v *view) sampleRegion(ctx context.Context, r region, share float64) (after
 		if i+1 < len(starts) {
 			end = starts[i+1]
 		}
-		pieces, err := v.read(ctx, start, end, r.end, limit)
+		pieces, err := v.read(ctx, r, start, end, limit)
 		if err != nil {
 			return 0, nil, err
 		}
+		var here piece
 		for _, p := range pieces {
-			sum.physical += p.physical
-			sum.live += p.live
-			fill = append(fill, min(1, float64(p.live)*rate/float64(max(1, p.physical))))
+			here.physical += p.physical
+			here.live += p.live
 		}
+		for _, p := range pieces {
+			weight := float64(p.physical)
+			if share < 1 {
+				// Each start stands for an equal part of the region.
+				weight /= float64(max(1, here.physical))
+			}
+			parts = append(parts, part{weight: weight, fill: min(1, float64(p.live)*rate/float64(max(1, p.physical)))})
+		}
+		sum.physical += here.physical
+		sum.live += here.live
 	}
 	live := float64(sum.live)
 	if share < 1 && sum.physical > 0 {
 		live *= max(1, float64(r.bytes())/float64(sum.physical))
 	}
 	if live == 0 {
-		return 0, fill, nil
+		return 0, parts, nil
 	}
-	return int64(live*rate) + tableOverhead, fill, nil
+	return int64(live*rate) + tableOverhead, parts, nil
 }
 
-// starts are keys spread over the region by the number of tables.
-func (v *view) starts(r region) [][]byte {
+// starts are keys spread over the region by the number of tables, at most limit.
+func (v *view) starts(r region, limit int) [][]byte {
+	limit = min(limit, sampleStarts)
 	compare := v.own.compare()
 	keys := make([][]byte, 0, len(r.tables))
 	for _, t := range r.tables {
@@ -168,19 +180,40 @@ func (v *view) starts(r region) [][]byte {
 	}
 	slices.SortFunc(keys, compare)
 	keys = slices.CompactFunc(keys, func(a, b []byte) bool { return compare(a, b) == 0 })
-	if len(keys) <= sampleStarts {
+	if len(keys) <= limit {
 		return keys
 	}
-	starts := make([][]byte, sampleStarts)
+	starts := make([][]byte, limit)
 	for i := range starts {
-		starts[i] = keys[i*len(keys)/sampleStarts]
+		starts[i] = keys[i*len(keys)/limit]
 	}
 	return starts
 }
 
-// read goes through the content from start on, up to the key end (exclusive, nil
-// for none), the key last (inclusive), or about limit bytes, whichever is first.
-func (v *view) read(ctx context.Context, start, end, last []byte, limit int64) (pieces []piece, err error) {
+// blocksAtEnds is how much EstimateDiskUsage counts too much between two keys: it
+// takes the blocks at both ends in full, which adds up where many tables
+// overlap and the keys are near. Half a block is too much for each cut.
+func (v *view) blocksAtEnds(r region, from, to []byte) int64 {
+	compare := v.own.compare()
+	excess := 0.0
+	for _, t := range r.tables {
+		if t.props.NumDataBlocks == 0 || compare(t.largest, from) < 0 || compare(t.smallest, to) > 0 {
+			continue
+		}
+		half := float64(t.size) / float64(t.props.NumDataBlocks) / 2
+		if compare(t.smallest, from) < 0 {
+			excess += half
+		}
+		if compare(t.largest, to) > 0 {
+			excess += half
+		}
+	}
+	return int64(excess)
+}
+
+// read goes through the region's content from start on, up to the key end
+// (exclusive, nil for none) or about limit bytes, whichever is first.
+func (v *view) read(ctx context.Context, r region, start, end []byte, limit int64) (pieces []piece, err error) {
 	compare := v.own.compare()
 	it, err := v.db.NewIterWithContext(ctx, &pebbledb.IterOptions{LowerBound: start, UpperBound: end})
 	if err != nil {
@@ -200,6 +233,9 @@ func (v *view) read(ctx context.Context, start, end, last []byte, limit int64) (
 			return fmt.Errorf("weigh tables: %w", err)
 		}
 		p.physical = int64(physical)
+		if limit < everything {
+			p.physical = max(0, p.physical-v.blocksAtEnds(r, from, to))
+		}
 		pieces = append(pieces, p)
 		p, from = piece{}, append(from[:0], to...)
 		return nil
@@ -212,7 +248,7 @@ func (v *view) read(ctx context.Context, start, end, last []byte, limit int64) (
 			}
 		}
 		key := it.Key()
-		if compare(key, last) > 0 {
+		if compare(key, r.end) > 0 {
 			break
 		}
 		value := it.LazyValue()
@@ -234,8 +270,8 @@ func (v *view) read(ctx context.Context, start, end, last []byte, limit int64) (
 	if err := it.Error(); err != nil {
 		return nil, err
 	}
-	to := last
-	if end != nil && compare(end, last) < 0 {
+	to := r.end
+	if end != nil && compare(end, r.end) < 0 {
 		to = end
 	}
 	if compare(from, to) <= 0 {
@@ -267,11 +303,25 @@ func fillMap(all []region, s survey) []uint8 {
 			region++
 		}
 		cells[i] = 100
-		if r := all[region]; r.rewritten() && len(s.fills[surveyed]) > 0 {
-			fill := s.fills[surveyed]
-			at := int((middle - passed) * int64(len(fill)) / max(1, r.bytes()))
-			cells[i] = uint8(100*fill[min(max(at, 0), len(fill)-1)] + 0.5)
+		if r := all[region]; r.rewritten() {
+			fill := fillAt(s.fills[surveyed], float64(middle-passed)/float64(max(1, r.bytes())))
+			cells[i] = uint8(100*fill + 0.5)
 		}
 	}
 	return cells
+}
+
+// fillAt is how full the part is that lies at a position from 0 to 1.
+func fillAt(parts []part, position float64) float64 {
+	total := 0.0
+	for _, p := range parts {
+		total += p.weight
+	}
+	left := position * total
+	for _, p := range parts {
+		if left -= p.weight; left < 0 {
+			return p.fill
+		}
+	}
+	return 0 // nothing was read: nothing lives here
 }

@@ -1,0 +1,233 @@
+package pebble
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/wringdb/wring/plugins/pebble/pebbletest"
+	"github.com/wringdb/wring/sdk"
+)
+
+// unreferenced is how many bytes of tables no version of the store refers to.
+func unreferenced(t *testing.T, path string) int64 {
+	t.Helper()
+	v, err := New().(*backend).openView(path, nil, false, 0, &traffic{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.close()
+	return v.leftovers(nil).tables
+}
+
+func TestCancel(t *testing.T) {
+	cases := []struct {
+		name string
+		// when is the progress at which the call is cancelled.
+		when func(sdk.Progress) bool
+	}{
+		{"while the content is checked", func(p sdk.Progress) bool { return p.Phase == "check" }},
+		{"at the start", func(p sdk.Progress) bool { return p.Phase == "compact" }},
+		{"while it is verified", func(p sdk.Progress) bool { return p.Phase == "verify" }},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			path := generate(t, pebbletest.Spec{LiveBytes: 2 << 20})
+			digest, keys := contentOf(t, path)
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			_, err := New().Compact(ctx, sdk.CompactRequest{Store: sdk.Store{Path: path}}, func(p sdk.Progress) {
+				if c.when(p) {
+					cancel()
+				}
+			})
+			if !errors.Is(err, sdk.ErrCancelled) {
+				t.Fatalf("error %v, want %v", err, sdk.ErrCancelled)
+			}
+			if afterDigest, afterKeys := contentOf(t, path); afterDigest != digest || afterKeys != keys {
+				t.Errorf("content changed: %d keys, before %d", afterKeys, keys)
+			}
+			if n := unreferenced(t, path); n != 0 {
+				t.Errorf("%d bytes of tables were left behind", n)
+			}
+		})
+	}
+}
+
+// TestCancelWithinStep cancels while a table is being written. Pebble itself
+// would write the step to its end.
+func TestCancelWithinStep(t *testing.T) {
+	path := generate(t, pebbletest.Spec{Shape: pebbletest.Overwrites, LiveBytes: 12 << 20})
+	digest, _ := contentOf(t, path)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var after atomic.Int64
+	b := New().(*backend)
+	b.fs = &hookFS{FS: vfs.Default, hook: func(operation, name string) error {
+		if operation != "write" || !isTable(name) {
+			return nil
+		}
+		if ctx.Err() != nil {
+			after.Add(1)
+		}
+		cancel()
+		return nil
+	}}
+	started := time.Now()
+	_, err := b.Compact(ctx, sdk.CompactRequest{Store: sdk.Store{Path: path}}, func(sdk.Progress) {})
+	if !errors.Is(err, sdk.ErrCancelled) {
+		t.Fatalf("error %v, want %v", err, sdk.ErrCancelled)
+	}
+	if took := time.Since(started); took > 5*time.Second {
+		t.Errorf("cancelling took %v", took)
+	}
+	// A whole compaction writes some 8 MB of tables, a block at a time.
+	if n := after.Load(); n > 100 {
+		t.Errorf("%d writes of tables after the cancel", n)
+	}
+	if got, _ := contentOf(t, path); got != digest {
+		t.Error("content changed")
+	}
+	if n := unreferenced(t, path); n != 0 {
+		t.Errorf("%d bytes of tables were left behind", n)
+	}
+	if result := compact(t, path); result.NoOp || result.ReclaimedBytes <= 0 {
+		t.Errorf("the next compaction gave back %d bytes", result.ReclaimedBytes)
+	}
+}
+
+// TestNoSpace lets the file system run full at some table.
+func TestNoSpace(t *testing.T) {
+	for _, failing := range []int{1, 2} {
+		t.Run(fmt.Sprintf("table %d", failing), func(t *testing.T) {
+			path := generate(t, pebbletest.Spec{Shape: pebbletest.Churn, LiveBytes: 4 << 20})
+			digest, _ := contentOf(t, path)
+			var tables atomic.Int64
+			b := New().(*backend)
+			b.fs = &hookFS{FS: vfs.Default, hook: func(operation, name string) error {
+				if operation == "create" && isTable(name) && tables.Add(1) >= int64(failing) {
+					return &os.PathError{Op: "open", Path: name, Err: syscall.ENOSPC}
+				}
+				return nil
+			}}
+			_, err := b.Compact(context.Background(), sdk.CompactRequest{Store: sdk.Store{Path: path}}, func(sdk.Progress) {})
+			if !errors.Is(err, sdk.ErrNoSpace) || !sdk.Retryable(err) {
+				t.Fatalf("error %v, want a retryable %v", err, sdk.ErrNoSpace)
+			}
+			if got, _ := contentOf(t, path); got != digest {
+				t.Error("content changed")
+			}
+			if n := unreferenced(t, path); n != 0 {
+				t.Errorf("%d bytes of tables were left behind", n)
+			}
+		})
+	}
+}
+
+// TestPreflight has a file system that is full beforehand.
+func TestPreflight(t *testing.T) {
+	path := generate(t, pebbletest.Spec{})
+	before := files(t, path)
+	b := New().(*backend)
+	b.fs = fullFS{vfs.Default}
+	_, err := b.Compact(context.Background(), sdk.CompactRequest{Store: sdk.Store{Path: path}}, func(sdk.Progress) {})
+	if !errors.Is(err, sdk.ErrNoSpace) {
+		t.Fatalf("error %v, want %v", err, sdk.ErrNoSpace)
+	}
+	if !strings.Contains(err.Error(), "MiB") || !strings.Contains(err.Error(), "1.0 KiB") {
+		t.Errorf("error %q names neither what is needed nor what is free", err)
+	}
+	sameFiles(t, before, files(t, path))
+}
+
+type fullFS struct{ vfs.FS }
+
+func (fullFS) GetDiskUsage(string) (vfs.DiskUsage, error) {
+	return vfs.DiskUsage{AvailBytes: 1 << 10}, nil
+}
+
+// TestKill ends the process at changes of the file system from the first to
+// the last.
+func TestKill(t *testing.T) {
+	template := generate(t, pebbletest.Spec{Shape: pebbletest.Churn, LiveBytes: 1 << 20, LeaveInLog: true, RangeKeys: 3})
+	digest, _ := contentOf(t, template)
+	die := func(t *testing.T, at int) (path, out string, err error) {
+		path = filepath.Join(t.TempDir(), "store")
+		if err := os.CopyFS(path, os.DirFS(template)); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), envRole+"="+roleDie, envStore+"="+path, envKill+"="+strconv.Itoa(at))
+		var stdout bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &stdout, os.Stderr
+		err = cmd.Run()
+		return path, strings.TrimSpace(stdout.String()), err
+	}
+	_, out, err := die(t, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changes, err := strconv.Atoi(out)
+	if err != nil || changes < 20 {
+		t.Fatalf("a compaction makes %q changes, want a good many", out)
+	}
+	const points = 16
+	for i := range points {
+		at := 1 + i*(changes-1)/(points-1)
+		if i == points-1 {
+			at -= 2 // the last ones may come in another number
+		}
+		t.Run(fmt.Sprintf("at change %d of %d", at, changes), func(t *testing.T) {
+			path, _, err := die(t, at)
+			var exit *exec.ExitError
+			if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+				t.Fatalf("the process ended with %v, want a kill", err)
+			}
+			if got, _ := contentOf(t, path); got != digest {
+				t.Error("content changed")
+			}
+			compact(t, path)
+			if got, _ := contentOf(t, path); got != digest {
+				t.Error("content changed by the next compaction")
+			}
+			if n := unreferenced(t, path); n != 0 {
+				t.Errorf("%d bytes of tables were left behind", n)
+			}
+		})
+	}
+}
+
+func files(t *testing.T, path string) map[string]string {
+	t.Helper()
+	sums, err := pebbletest.Files(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sums
+}
+
+func sameFiles(t *testing.T, want, got map[string]string) {
+	t.Helper()
+	for name, sum := range want {
+		if got[name] != sum {
+			t.Errorf("%s changed or vanished", name)
+		}
+	}
+	for name := range got {
+		if _, ok := want[name]; !ok {
+			t.Errorf("%s is new", name)
+		}
+	}
+}

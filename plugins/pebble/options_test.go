@@ -1,0 +1,447 @@
+package pebble
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	pebbledb "github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/sstable/block"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/wringdb/wring/plugins/pebble/pebbletest"
+	"github.com/wringdb/wring/sdk"
+)
+
+// TestOptionsStay compacts stores with settings of their own and looks for
+// them afterwards in the OPTIONS file, in the markers and in the tables.
+func TestOptionsStay(t *testing.T) {
+	cases := []struct {
+		name   string
+		spec   pebbletest.Spec
+		option sdk.Options
+		bits   int // of the filters afterwards
+		note   string
+	}{
+		{name: "plain, oldest format"},
+		{name: "a format in between", spec: pebbletest.Spec{Format: pebbledb.FormatColumnarBlocks}},
+		{name: "newest format", spec: pebbletest.Spec{Format: pebbledb.FormatNewest}},
+		{name: "10 bits", spec: pebbletest.Spec{FilterBits: 10}, bits: 10, note: "10 bits per key, as in the tables"},
+		{name: "5 bits", spec: pebbletest.Spec{FilterBits: 5}, bits: 5, note: "5 bits per key, as in the tables"},
+		{name: "20 bits, overwritten", spec: pebbletest.Spec{FilterBits: 20, Shape: pebbletest.Overwrites}, bits: 20, note: "20 bits per key, as in the tables"},
+		{name: "bits by option", spec: pebbletest.Spec{FilterBits: 5}, option: sdk.Options{optionFilterBits: 16.0}, bits: 16, note: "16 bits per key, as the option says"},
+		{name: "too few keys to tell 7 bits from 10", spec: pebbletest.Spec{FilterBits: 7, LiveBytes: 64 << 10}, bits: 10, note: "10 bits per key, as in the tables"},
+		{name: "sizes and compression", spec: pebbletest.Spec{Adjust: func(o *pebbledb.Options) {
+			for i := range o.Levels {
+				o.Levels[i].BlockSize = 16 << 10
+				o.Levels[i].Compression = func() *block.CompressionProfile { return block.NoCompression }
+			}
+			o.CacheSize = 77 << 20
+			o.TargetByteDeletionRate = 1 << 20
+			o.MaxOpenFiles = 500
+		}}},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			path := generate(t, c.spec)
+			before := optionsOf(t, path)
+			format := markers(t, path)
+			compressionBefore := compressions(t, path)
+			result, err := New().Compact(context.Background(), sdk.CompactRequest{Store: sdk.Store{Path: path}, Options: c.option}, func(sdk.Progress) {})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if result.NoOp {
+				t.Fatal("nothing was compacted")
+			}
+			if after := optionsOf(t, path); after != before {
+				t.Errorf("the OPTIONS file reads\n%s\nbefore\n%s", after, before)
+			}
+			if after := markers(t, path); after != format {
+				t.Errorf("the format's marker is %s, before %s", after, format)
+			}
+			if after := compressions(t, path); after != compressionBefore {
+				t.Errorf("the tables' compression is %s, before %s", after, compressionBefore)
+			}
+			if !strings.Contains(result.Note, c.note) || (c.note == "" && result.Note != "") {
+				t.Errorf("note %q, want %q", result.Note, c.note)
+			}
+			v := view4test(t, path)
+			if bits := filterBits(v.levels); bits != c.bits {
+				t.Errorf("filters have %d bits per key, want %d", bits, c.bits)
+			}
+			for _, table := range v.levels[bottom] {
+				if has := table.props.FilterPolicyName != ""; has != (c.bits > 0) {
+					t.Errorf("a table has the filter policy %q", table.props.FilterPolicyName)
+				}
+			}
+		})
+	}
+}
+
+func optionsOf(t *testing.T, path string) string {
+	t.Helper()
+	text, err := pebbletest.Options(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func markers(t *testing.T, path string) string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(path, "marker.format-version.*"))
+	if err != nil || len(names) != 1 {
+		t.Fatalf("markers %v: %v", names, err)
+	}
+	return filepath.Base(names[0])
+}
+
+// compressions lists the tables' compression and format of blocks.
+func compressions(t *testing.T, path string) string {
+	t.Helper()
+	seen := map[string]bool{}
+	var list []string
+	for _, level := range view4test(t, path).levels {
+		for _, table := range level {
+			if name := table.props.CompressionName + " " + table.props.KeySchemaName; !seen[name] {
+				seen[name] = true
+				list = append(list, name)
+			}
+		}
+	}
+	return strings.Join(list, ", ")
+}
+
+// view4test opens a store without its lock until the test ends.
+func view4test(t *testing.T, path string) *view {
+	t.Helper()
+	v, err := New().(*backend).openView(path, nil, false, 0, &traffic{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(v.close)
+	return v
+}
+
+// Parts that only an application has.
+var (
+	reverse = func() *pebbledb.Comparer {
+		c := *pebbledb.DefaultComparer
+		c.Name = "test.keys"
+		return &c
+	}()
+	last = &pebbledb.Merger{Name: "test.merger", Merge: pebbledb.DefaultMerger.Merge}
+)
+
+// ownFilter is a bloom filter under another name.
+type ownFilter struct{ bloom.FilterPolicy }
+
+func (ownFilter) Name() string { return "test.filter" }
+
+// ownProperty is a block property that says nothing.
+type ownProperty struct {
+	pebbledb.BlockPropertyCollector
+}
+
+func (ownProperty) Name() string                                                   { return "test.property" }
+func (ownProperty) AddPointKey(pebbledb.InternalKey, []byte) error                 { return nil }
+func (ownProperty) FinishDataBlock(buf []byte) ([]byte, error)                     { return buf, nil }
+func (ownProperty) FinishIndexBlock(buf []byte) ([]byte, error)                    { return buf, nil }
+func (ownProperty) FinishTable(buf []byte) ([]byte, error)                         { return append(buf, 'x'), nil }
+func (ownProperty) AddPrevDataBlockToIndexBlock()                                  {}
+func (ownProperty) AddCollectedWithSuffixReplacement([]byte, []byte, []byte) error { return nil }
+func (ownProperty) SupportsSuffixReplacement() bool                                { return false }
+
+func newOwnProperty() pebbledb.BlockPropertyCollector { return ownProperty{} }
+
+// TestOwnCode has stores that need code of their application: a plain backend
+// refuses them untouched, one that is given the code compacts them.
+func TestOwnCode(t *testing.T) {
+	cases := []struct {
+		name   string
+		adjust func(*pebbledb.Options)
+		config Config
+		named  string // in the error
+		field  string // in the hint
+	}{
+		{"comparer", func(o *pebbledb.Options) { o.Comparer = reverse }, Config{Comparers: []*pebbledb.Comparer{reverse}}, "test.keys", "Config.Comparers"},
+		{"merger", func(o *pebbledb.Options) { o.Merger = last }, Config{Mergers: []*pebbledb.Merger{last}}, "test.merger", "Config.Mergers"},
+		{"filter policy", func(o *pebbledb.Options) {
+			o.Levels[6].FilterPolicy = ownFilter{10}
+		}, Config{FilterPolicies: []pebbledb.FilterPolicy{ownFilter{10}}}, "test.filter", "Config.FilterPolicies"},
+		{"block property", func(o *pebbledb.Options) {
+			o.BlockPropertyCollectors = []func() pebbledb.BlockPropertyCollector{newOwnProperty}
+		}, Config{BlockPropertyCollectors: []func() pebbledb.BlockPropertyCollector{newOwnProperty}}, "test.property", "Config.BlockPropertyCollectors"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			path := generate(t, pebbletest.Spec{Adjust: c.adjust})
+			before := files(t, path)
+			for name, err := range refusals(New(), path) {
+				if !errors.Is(err, sdk.ErrUnsupported) {
+					t.Fatalf("%s: error %v, want %v", name, err, sdk.ErrUnsupported)
+				}
+				if !strings.Contains(err.Error(), c.named) {
+					t.Errorf("%s: error %q does not name %s", name, err, c.named)
+				}
+				if hint := sdk.HintOf(err); !strings.Contains(hint, c.field) || !strings.Contains(hint, "build a plugin") {
+					t.Errorf("%s: hint %q does not show the way out by %s", name, hint, c.field)
+				}
+			}
+			sameFiles(t, before, files(t, path))
+
+			options := &pebbledb.Options{}
+			c.adjust(options)
+			options.BlockPropertyCollectors = nil
+			digest, _, err := pebbletest.Digest(path, options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			result, err := New(c.config).Compact(context.Background(), sdk.CompactRequest{Store: sdk.Store{Path: path}}, func(sdk.Progress) {})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if result.NoOp || result.ReclaimedBytes <= 0 {
+				t.Errorf("with the code, compaction gave back %d bytes", result.ReclaimedBytes)
+			}
+			if got, _, err := pebbletest.Digest(path, options); err != nil || got != digest {
+				t.Errorf("content changed: %v", err)
+			}
+			// What makes the store its own must have survived.
+			v, err := New(c.config).(*backend).openView(path, nil, false, 0, &traffic{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer v.close()
+			p := v.levels[bottom][0].props
+			if all := p.ComparerName + p.MergerName + p.FilterPolicyName + p.PropertyCollectorNames; !strings.Contains(all, c.named) {
+				t.Errorf("the tables lost %s: %s", c.named, all)
+			}
+		})
+	}
+}
+
+// refusals are the errors of both calls on a store that is not to be served.
+func refusals(b sdk.Backend, path string) map[string]error {
+	_, measured := b.Fragmentation(context.Background(), sdk.FragmentationRequest{Store: sdk.Store{Path: path}})
+	_, compacted := b.Compact(context.Background(), sdk.CompactRequest{Store: sdk.Store{Path: path}}, func(sdk.Progress) {})
+	return map[string]error{"fragmentation": measured, "compact": compacted}
+}
+
+// TestRefused has directories that are no store, or none for this backend, and
+// stores that are damaged. Each gets a typed error and stays as it is.
+func TestRefused(t *testing.T) {
+	store := func(change func(t *testing.T, path string)) func(*testing.T) string {
+		return func(t *testing.T) string {
+			path := generate(t, pebbletest.Spec{FilterBits: 10})
+			change(t, path)
+			return path
+		}
+	}
+	directoryOf := func(contents map[string]string) func(*testing.T) string {
+		return func(t *testing.T) string {
+			dir := t.TempDir()
+			for name, text := range contents {
+				if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return dir
+		}
+	}
+	// newest is the file in use where there are several: its number is highest.
+	newest := func(t *testing.T, path, pattern string) string {
+		names, err := filepath.Glob(filepath.Join(path, pattern))
+		if err != nil || len(names) == 0 {
+			t.Fatalf("no %s in %s", pattern, path)
+		}
+		return slices.Max(names)
+	}
+	edit := func(pattern string, change func([]byte) []byte) func(*testing.T, string) {
+		return func(t *testing.T, path string) {
+			name := newest(t, path, pattern)
+			content, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(name, change(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	rename := func(pattern, to string) func(*testing.T, string) {
+		return func(t *testing.T, path string) {
+			if err := os.Rename(newest(t, path, pattern), filepath.Join(path, to)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	remove := func(pattern string) func(*testing.T, string) {
+		return func(t *testing.T, path string) {
+			if err := os.Remove(newest(t, path, pattern)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	setting := func(old, new string) func(*testing.T, string) {
+		return edit("OPTIONS-*", func(text []byte) []byte {
+			changed := strings.Replace(string(text), old, new, 1)
+			if changed == string(text) {
+				panic("the OPTIONS file has no " + old)
+			}
+			return []byte(changed)
+		})
+	}
+	half := func(b []byte) []byte { return b[:len(b)/2] }
+	garble := func(b []byte) []byte {
+		for i := len(b) / 4; i < len(b)*3/4; i++ {
+			b[i] ^= 0xa5
+		}
+		return b
+	}
+	cases := []struct {
+		name string
+		make func(*testing.T) string
+		kind error
+		says string
+	}{
+		{"missing", func(t *testing.T) string { return filepath.Join(t.TempDir(), "none") }, sdk.ErrNotFound, "none"},
+		{"no path", func(*testing.T) string { return "" }, sdk.ErrNotFound, "path"},
+		{"empty directory", func(t *testing.T) string { return t.TempDir() }, sdk.ErrNotFound, "empty"},
+		{"text file", func(t *testing.T) string {
+			name := filepath.Join(t.TempDir(), "notes.txt")
+			if err := os.WriteFile(name, []byte("hello"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return name
+		}, sdk.ErrCorrupt, "is a file"},
+		{"directory of something else", directoryOf(map[string]string{"README": "x"}), sdk.ErrCorrupt, "no Pebble store"},
+		{"format 1", directoryOf(map[string]string{"CURRENT": "MANIFEST-000001\n", "MANIFEST-000001": "x", "000002.log": ""}), sdk.ErrUnsupported, "format major version 1"},
+		{"old format", store(rename("marker.format-version.*", "marker.format-version.000001.007")), sdk.ErrUnsupported, "version 7"},
+		{"future format", store(rename("marker.format-version.*", "marker.format-version.000001.999")), sdk.ErrUnsupported, "version 999"},
+		{"no format", store(rename("marker.format-version.*", "marker.format-version.000001.abc")), sdk.ErrCorrupt, "abc"},
+		{"no manifest's marker", store(remove("marker.manifest.*")), sdk.ErrCorrupt, "manifest"},
+		{"no manifest", store(remove("MANIFEST-*")), sdk.ErrCorrupt, "MANIFEST"},
+		{"no OPTIONS", store(remove("OPTIONS-*")), sdk.ErrUnsupported, "OPTIONS"},
+		{"OPTIONS of garbage", store(edit("OPTIONS-*", func([]byte) []byte { return []byte("[Options]\n  bytes_per_sync=many\n") })), sdk.ErrCorrupt, "OPTIONS"},
+		{"remote tables", store(func(t *testing.T, path string) {
+			if err := os.WriteFile(filepath.Join(path, "marker.remote-obj-catalog.000001.REMOTE-OBJ-CATALOG-000001"), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}), sdk.ErrUnsupported, "remote"},
+		{"archive of obsolete tables", store(setting("cleaner=delete", "cleaner=archive")), sdk.ErrUnsupported, "archive"},
+		{"cleaner of its own", store(setting("cleaner=delete", "cleaner=shredder")), sdk.ErrUnsupported, "shredder"},
+		{"key schema of its own", store(setting("key_schema=", "key_schema=test.")), sdk.ErrUnsupported, "key schema"},
+		{"log out of reach", store(setting("wal_dir=", "wal_dir=/nowhere/wal")), sdk.ErrUnsupported, "/nowhere/wal"},
+		{"log somewhere relative", store(setting("wal_dir=", "wal_dir=wal")), sdk.ErrUnsupported, "wal"},
+		{"table truncated", store(edit("*.sst", half)), sdk.ErrCorrupt, ".sst"},
+		{"table missing", store(remove("*.sst")), sdk.ErrCorrupt, "file does not exist"},
+		{"table garbled", store(edit("*.sst", garble)), sdk.ErrCorrupt, ""},
+		{"manifest truncated", store(edit("MANIFEST-*", half)), sdk.ErrCorrupt, ""},
+		{"manifest garbled", store(edit("MANIFEST-*", garble)), sdk.ErrCorrupt, ""},
+		{"manifest empty", store(edit("MANIFEST-*", func([]byte) []byte { return nil })), sdk.ErrCorrupt, ""},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			path := c.make(t)
+			info, err := os.Stat(path)
+			isDir := err == nil && info.IsDir()
+			var before map[string]string
+			if isDir {
+				before = files(t, path)
+			}
+			for name, err := range refusals(New(), path) {
+				if !errors.Is(err, c.kind) {
+					t.Errorf("%s: error %v, want %v", name, err, c.kind)
+				} else if !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "\n") {
+					t.Errorf("%s: error %q does not say %q in a line", name, err, c.says)
+				}
+				if sdk.Retryable(err) {
+					t.Errorf("%s: error %q claims that a retry may help", name, err)
+				}
+			}
+			if isDir {
+				sameFiles(t, before, files(t, path))
+			}
+		})
+	}
+}
+
+// TestUnknownSetting has a setting of a later Pebble, which must neither stop
+// the compaction nor get lost.
+func TestUnknownSetting(t *testing.T) {
+	path := generate(t, pebbletest.Spec{})
+	editOptions(t, path, "[Options]\n", "[Options]\n  of_tomorrow=1\n")
+	before := optionsOf(t, path)
+	result := compact(t, path)
+	if !strings.Contains(result.Note, "of_tomorrow") {
+		t.Errorf("note %q does not mention the setting", result.Note)
+	}
+	if after := optionsOf(t, path); after != before || !strings.Contains(after, "of_tomorrow") {
+		t.Errorf("the OPTIONS file reads\n%s", after)
+	}
+}
+
+// TestFilterOfNoTable has bloom filters in its settings and in no table, as after
+// they were switched on.
+func TestFilterOfNoTable(t *testing.T) {
+	path := generate(t, pebbletest.Spec{})
+	editOptions(t, path, "filter_policy=none", "filter_policy="+bloomName())
+	result := compact(t, path)
+	if want := "10 bits per key, the usual number"; !strings.Contains(result.Note, want) {
+		t.Errorf("note %q, want %q", result.Note, want)
+	}
+	if bits := filterBits(view4test(t, path).levels); bits != 10 {
+		t.Errorf("filters have %d bits per key, want 10", bits)
+	}
+}
+
+// editOptions changes all places in all OPTIONS files of a store.
+func editOptions(t *testing.T, path, old, changed string) {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(path, "OPTIONS-*"))
+	if err != nil || len(names) == 0 {
+		t.Fatal("no OPTIONS file")
+	}
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(text), old) {
+			t.Fatalf("%s does not contain %q", name, old)
+		}
+		if err := os.WriteFile(name, []byte(strings.ReplaceAll(string(text), old, changed)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestPermission runs as a user that may not read the store.
+func TestPermission(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can become another user")
+	}
+	path := generate(t, pebbletest.Spec{})
+	if err := os.Chmod(path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), envRole+"="+roleStranger, envStore+"="+path)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if want := "fragmentation: true\ncompact: true\n"; string(out) != want {
+		t.Errorf("permission denied:\n%s\nwant\n%s", out, want)
+	}
+}
+
+var _ vfs.FS = (*hookFS)(nil)

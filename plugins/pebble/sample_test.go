@@ -1,0 +1,147 @@
+package pebble
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	pebbledb "github.com/cockroachdb/pebble/v2"
+
+	"github.com/wringdb/wring/plugins/pebble/pebbletest"
+	"github.com/wringdb/wring/sdk"
+)
+
+// TestSampling gives the sample a tenth of the store to read.
+func TestSampling(t *testing.T) {
+	small := func(o *pebbledb.Options) {
+		for i := range o.TargetFileSizes {
+			o.TargetFileSizes[i] = 256 << 10
+		}
+	}
+	cases := []pebbletest.Spec{
+		{Shape: pebbletest.Deletes, Adjust: small},
+		{Shape: pebbletest.Deletes, Garbage: 0.8},
+		{Shape: pebbletest.Overwrites, Adjust: small},
+		{Shape: pebbletest.Overwrites},
+		{Shape: pebbletest.RangeDeletes, Adjust: small},
+		{Shape: pebbletest.Churn, Adjust: small},
+	}
+	for i, spec := range cases {
+		t.Run(fmt.Sprintf("%d %s", i, spec.Shape), func(t *testing.T) {
+			spec.LiveBytes = 8 << 20
+			path := generate(t, spec)
+			b := New().(*backend)
+			b.sampleBytes = 1 << 20
+			tr := &traffic{}
+			f := measureWith(t, b, path, sdk.DepthSampled, tr)
+			if f.Method != sdk.MethodSampled {
+				t.Errorf("method %s, want %s", f.Method, sdk.MethodSampled)
+			}
+			if read := tr.read.Load(); read > f.AllocatedBytes*6/10 {
+				t.Errorf("%d bytes of %d were read, which is no sample", read, f.AllocatedBytes)
+			}
+			result := compact(t, path)
+			off := float64(f.ReclaimableBytes-result.ReclaimedBytes) / float64(f.AllocatedBytes)
+			t.Logf("predicted %d KiB, reclaimed %d KiB of %d KiB, read %d KiB", f.ReclaimableBytes>>10, result.ReclaimedBytes>>10, f.AllocatedBytes>>10, tr.read.Load()>>10)
+			if off > 0.15 || off < -0.15 {
+				t.Errorf("predicted %d bytes of %d, and compaction gave back %d", f.ReclaimableBytes, f.AllocatedBytes, result.ReclaimedBytes)
+			}
+		})
+	}
+}
+
+func measureWith(t *testing.T, b *backend, path string, depth sdk.Depth, tr *traffic) sdk.Fragmentation {
+	t.Helper()
+	v, err := b.openView(path, nil, false, 0, tr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.close()
+	f, err := v.measure(context.Background(), depth, b.sampleBytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// TestMap trims the lower half of a store: its picture is empty on the left and
+// full on the right.
+func TestMap(t *testing.T) {
+	path := generate(t, pebbletest.Spec{Shape: pebbletest.RangeDeletes, LiveBytes: 8 << 20})
+	f := measure(t, path, sdk.DepthExact)
+	if len(f.Map) < 64 || len(f.Map) > sdk.MaxMapCells {
+		t.Fatalf("the map has %d cells", len(f.Map))
+	}
+	if f.Method != sdk.MethodExact {
+		t.Errorf("method %s, want %s", f.Method, sdk.MethodExact)
+	}
+	mean := func(cells []uint8) (sum int) {
+		for _, c := range cells {
+			if c > 100 {
+				t.Errorf("a cell is %d %% full", c)
+			}
+			sum += int(c)
+		}
+		return sum / len(cells)
+	}
+	n := len(f.Map)
+	if left, right := mean(f.Map[:n*4/10]), mean(f.Map[n*6/10:]); left > 15 || right < 85 {
+		t.Errorf("the left of the map is %d %% full and the right %d %%, want it empty and full", left, right)
+	}
+	after := func() []uint8 { compact(t, path); return measure(t, path, sdk.DepthQuick).Map }()
+	if mean(after) != 100 {
+		t.Errorf("after compaction the map is %d %% full", mean(after))
+	}
+}
+
+// TestEmpty has a store without any key.
+func TestEmpty(t *testing.T) {
+	path := t.TempDir()
+	db, err := pebbledb.Open(path, &pebbledb.Options{Logger: &events{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, depth := range []sdk.Depth{sdk.DepthQuick, sdk.DepthSampled, sdk.DepthExact} {
+		if f := measure(t, path, depth); f.ReclaimableBytes != 0 || f.Map != nil || f.TotalBytes == 0 {
+			t.Errorf("%s: %+v", depth, f)
+		}
+	}
+	if result := compact(t, path); !result.NoOp {
+		t.Errorf("an empty store was compacted: %+v", result)
+	}
+}
+
+// TestOneKey has versions of a single key, whose range has no width.
+func TestOneKey(t *testing.T) {
+	path := t.TempDir()
+	options := &pebbledb.Options{Logger: &events{}, DisableAutomaticCompactions: true}
+	db, err := pebbledb.Open(path, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		if err := db.Set([]byte("k"), make([]byte, 10<<10), nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	result := compact(t, path)
+	if result.NoOp || result.Verification.ItemsAfter != 1 {
+		t.Errorf("compacting one key: %+v", result)
+	}
+	v := view4test(t, path)
+	if n := len(v.levels[0]) + len(v.levels[bottom]); n != 1 {
+		t.Errorf("%d tables are left of one key's versions, want 1", n)
+	}
+	if again := compact(t, path); !again.NoOp {
+		t.Errorf("a second compaction did something: %+v", again)
+	}
+}

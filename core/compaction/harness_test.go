@@ -242,7 +242,7 @@ func inBubble(t *testing.T, c compaction.Config, test func(t *testing.T, w *worl
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer db.Close() //nolint:errcheck // its content has been looked at
+		defer db.Close()
 		w.history = db
 		c.History, c.Bus = db, w.events
 		if c.Clients == nil {

@@ -312,7 +312,7 @@ func TestThousandStores(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close() //nolint:errcheck // its content has been looked at
+	defer db.Close()
 	var stores []config.Store
 	for i := range 1000 {
 		stores = append(stores, newStore(fmt.Sprintf("s%d", i), fmt.Sprintf("/nowhere/%d.db", i)))

@@ -22,7 +22,7 @@ type turn struct {
 	store      config.Store
 	configured string // name of store, or of the pattern that found it
 
-	ctx    context.Context //nolint:containedctx // a turn lives as long as its run
+	ctx    context.Context
 	cancel context.CancelCauseFunc
 	ticket *ticket       // place in the queue, then slot
 	done   chan struct{} // closed when result is final

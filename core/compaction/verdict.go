@@ -38,7 +38,7 @@ type verdict struct {
 
 // question is what a verdict on an error depends on beside it.
 type question struct {
-	ctx   context.Context //nolint:containedctx // of the turn
+	ctx   context.Context
 	store config.Store
 	// found is set for a file that a pattern has found.
 	found bool

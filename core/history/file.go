@@ -174,7 +174,7 @@ func (h *file) guard(f func() error) (err error) {
 }
 
 func (h *file) setKeep(keep int) {
-	h.keep.Store(uint64(keep)) //nolint:gosec // keep is positive
+	h.keep.Store(uint64(keep))
 }
 
 func (h *file) close() error {

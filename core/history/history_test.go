@@ -491,7 +491,7 @@ func TestLockOfAFileThatWasReplaced(t *testing.T) {
 	path := filepath.Join(t.TempDir(), FileName)
 	check(t, os.WriteFile(path, []byte("old"), 0o600))
 	old := must(os.OpenFile(path, os.O_RDWR, 0))(t)
-	defer old.Close() //nolint:errcheck // only locked
+	defer old.Close()
 	check(t, os.Rename(path, path+".damaged"))
 	if err := lockAt(old, path, syscall.LOCK_EX); !errors.Is(err, errLocked) {
 		t.Errorf("path is gone: %v", err)
@@ -524,7 +524,7 @@ func TestIntactGoesByTheNewestMeta(t *testing.T) {
 		}
 		if metas[newest].highWater > metas[1-newest].highWater {
 			seen[newest] = true
-			check(t, f.Truncate(int64(metas[1-newest].highWater)*page)) //nolint:gosec // small
+			check(t, f.Truncate(int64(metas[1-newest].highWater)*page))
 			if err := checkIntact(f); !errors.Is(err, errDamaged) {
 				t.Errorf("newest meta is number %d, and the file is as long as the other wants it: %v", newest, err)
 			}

@@ -45,7 +45,7 @@ func checkIntact(f *os.File) error {
 		return err
 	}
 	// Compared by division: the product may overflow.
-	if newest.highWater < firstPages || newest.highWater > uint64(info.Size())/newest.pageSize { //nolint:gosec // a size is not negative
+	if newest.highWater < firstPages || newest.highWater > uint64(info.Size())/newest.pageSize {
 		return fmt.Errorf("%w: it has %d bytes and should have %d pages of %d bytes", errDamaged,
 			info.Size(), newest.highWater, newest.pageSize)
 	}
@@ -57,14 +57,14 @@ func checkIntact(f *os.File) error {
 func newestMeta(f *os.File) (meta, error) {
 	first, err := readMeta(f, 0)
 	if err == nil {
-		second, err := readMeta(f, int64(first.pageSize)) //nolint:gosec // at most maxPageSize
+		second, err := readMeta(f, int64(first.pageSize))
 		if err == nil && second.pageSize == first.pageSize && second.txid > first.txid {
 			return second, nil
 		}
 		return first, nil
 	}
 	for size := int64(minPageSize); size <= maxPageSize; size *= 2 {
-		if m, err := readMeta(f, size); err == nil && int64(m.pageSize) == size { //nolint:gosec // at most maxPageSize
+		if m, err := readMeta(f, size); err == nil && int64(m.pageSize) == size {
 			return m, nil
 		}
 	}

@@ -46,7 +46,7 @@ func writeForEver(path string) {
 // n.
 func startWriter(t *testing.T, path string, n int) (*exec.Cmd, *bufio.Scanner, []string) {
 	t.Helper()
-	c := exec.Command(os.Args[0]) //nolint:gosec // this test's own binary
+	c := exec.Command(os.Args[0])
 	c.Env = append(os.Environ(), writerPath+"="+path)
 	c.Stderr = os.Stderr
 	out := must(c.StdoutPipe())(t)
@@ -91,16 +91,16 @@ func TestSurvivesKill(t *testing.T) {
 				t.Fatalf("%q was acknowledged and the run is not there", line)
 			}
 			of := func(r Result) bool { return r.Store == store }
-			switch {
-			case what == "run":
+			switch what {
+			case "run":
 				if len(run.Results) != 2 || run.Results[0].Outcome != Compacted || run.Results[1].Outcome != Compacted {
 					t.Errorf("%q was acknowledged: %+v", line, run)
 				}
-			case what == "compacted":
+			case "compacted":
 				if j := slices.IndexFunc(run.Results, of); run.Results[j].Outcome != Compacted {
 					t.Errorf("%q was acknowledged: %+v", line, run)
 				}
-			case what == "compacting":
+			case "compacting":
 				if j := slices.IndexFunc(run.Results, of); run.Results[j].Outcome != Compacted && run.Results[j].Outcome != Unknown {
 					t.Errorf("%q was acknowledged: %+v", line, run)
 				}

@@ -30,7 +30,7 @@ func openLocked(path string, flag int, mode os.FileMode) (*os.File, error) {
 	}
 	for waited := time.Duration(0); ; waited += lockPoll {
 		// O_NONBLOCK: a FIFO must not block; it does nothing to a file.
-		f, err := os.OpenFile(path, flag|syscall.O_NONBLOCK, mode) //nolint:gosec // the path is the caller's to choose
+		f, err := os.OpenFile(path, flag|syscall.O_NONBLOCK, mode)
 		if err != nil {
 			return nil, err
 		}
@@ -59,7 +59,7 @@ func lockAt(f *os.File, path string, how int) error {
 	if !info.Mode().IsRegular() {
 		return fmt.Errorf("%s is no regular file", path)
 	}
-	err = syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB) //nolint:gosec // a descriptor is small
+	err = syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		return errLocked
 	}
@@ -76,5 +76,5 @@ func lockAt(f *os.File, path string, how int) error {
 // unlock gives up the lock. Closing alone does not while bbolt's mapping, which
 // outlives a panic of bbolt, holds on to the file.
 func unlock(f *os.File) {
-	_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN) //nolint:gosec // a descriptor is small
+	_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN)
 }

@@ -60,7 +60,7 @@ func (c *Catalog) ask(ctx context.Context, program Program) (sdk.Description, er
 	stderr := &tail{max: maxStderr}
 	timed, cancel := context.WithTimeout(ctx, c.cfg.DescribeTimeout)
 	defer cancel()
-	cmd := exec.CommandContext(timed, program.Path, append(slices.Clone(program.Args), "describe")...) //nolint:gosec // running plugins is the purpose; Resolve has vetted the program
+	cmd := exec.CommandContext(timed, program.Path, append(slices.Clone(program.Args), "describe")...)
 	cmd.Env = append(c.env(minimalEnv()), program.Env...)
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	// A group of its own, so that what it has started ends with it.

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -178,6 +179,7 @@ func TestPluginThatIsStoppedBySignalIsReplaced(t *testing.T) {
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "it is frozen", func() bool { return processState(t, pid) == "T" })
 	l := r.acquire("good")
 	defer l.Release()
 	r.measure(l)
@@ -421,7 +423,7 @@ func TestNoPluginOutlivesItsHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(line))
-	if err != nil || pid == 0 || gone(pid) {
+	if err != nil || pid == 0 || !running(t, pid) {
 		t.Fatalf("the host says %q", line)
 	}
 	if err := host.Process.Kill(); err != nil {
@@ -454,9 +456,29 @@ func TestNoPluginOutlivesItsHost(t *testing.T) {
 // look after it.
 func running(t *testing.T, pid int) bool {
 	t.Helper()
-	if gone(pid) {
-		return false
+	state := processState(t, pid)
+	return state != "" && state != "Z"
+}
+
+// processState is the letter for what a process does (R, S, T, Z …), or "" when
+// there is no such process.
+func processState(t *testing.T, pid int) string {
+	t.Helper()
+	if _, err := os.Stat("/proc/self/stat"); err == nil {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			return ""
+		}
+		// The name, in parentheses, may hold anything.
+		return string(stat[bytes.LastIndexByte(stat, ')')+2])
 	}
-	state, err := exec.Command("ps", "-o", "stat=", "-p", strconv.Itoa(pid)).Output()
-	return err == nil && !strings.HasPrefix(strings.TrimSpace(string(state)), "Z")
+	ps, err := exec.LookPath("ps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	state, err := exec.Command(ps, "-o", "stat=", "-p", strconv.Itoa(pid)).Output()
+	if err != nil || len(state) == 0 {
+		return "" // ps finds none
+	}
+	return string(state[0])
 }

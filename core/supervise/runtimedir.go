@@ -102,7 +102,7 @@ func makePrivate(dir string) error {
 	if info.Mode().Perm()&0o077 == 0 {
 		return nil
 	}
-	if err := os.Chmod(dir, 0o700); err != nil {
+	if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // a directory needs its execute bit
 		return fmt.Errorf("close directory for sockets to others: %w", err)
 	}
 	return nil
@@ -141,8 +141,8 @@ func lockPath(path string, how int) (*os.File, error) {
 		return nil, err
 	}
 	for {
-		err = unix.Flock(int(f.Fd()), how) //nolint:gosec // a file descriptor fits
-		if err != unix.EINTR {             //nolint:errorlint // a bare number
+		err = unix.Flock(int(f.Fd()), how)
+		if err != unix.EINTR { //nolint:errorlint // a bare number
 			break
 		}
 	}

@@ -118,7 +118,8 @@ func TestCrashes(t *testing.T) {
 
 	// The second is not.
 	crash()
-	err := r.refuses("a", `plugin "a" is left alone until 12:00:01 (for 1s)`, "failed 2 times in a row", `plugin "a" (pid 1001) died`)
+	err := r.refusal("a")
+	says(t, err, `plugin "a" is left alone until 12:00:01 (for 1s)`, "failed 2 times in a row", `plugin "a" (pid 1001) died`)
 	if !sdk.Retryable(err) || !errors.Is(err, sdk.ErrInternal) {
 		t.Errorf("%v: want a retryable ErrInternal", err)
 	}
@@ -154,13 +155,15 @@ func TestStartsThatGoWrong(t *testing.T) {
 	r := newRig(t, nil)
 	boom := sdk.Errorf(sdk.ErrProtocol, "speaks another version").WithHint("update it")
 	r.setLaunch(func(context.Context, sdk.LaunchConfig) error { return boom })
-	err := r.refuses("a", `start plugin "a": speaks another version`, "hint: update it")
+	err := r.refusal("a")
+	says(t, err, `start plugin "a": speaks another version`, "hint: update it")
 	if !errors.Is(err, sdk.ErrProtocol) {
 		t.Errorf("%v is not ErrProtocol", err)
 	}
 	wait := time.Second
 	for range 10 {
-		err = r.refuses("a", "is left alone", "(for "+wait.String()+")", "speaks another version", "hint: update it")
+		err = r.refusal("a")
+		says(t, err, "is left alone", "(for "+wait.String()+")", "speaks another version", "hint: update it")
 		if !errors.Is(err, sdk.ErrProtocol) {
 			t.Errorf("%v is not ErrProtocol", err)
 		}
@@ -185,7 +188,7 @@ func TestMissingProgram(t *testing.T) {
 		t.Errorf("status %+v", s)
 	}
 	for range 2 { // looking is cheap: nobody is made to wait
-		if err := r.refuses("gone", "program is missing"); !errors.Is(err, catalog.ErrMissing) {
+		if err := r.refusal("gone"); !errors.Is(err, catalog.ErrMissing) {
 			t.Errorf("%v is not ErrMissing", err)
 		}
 	}
@@ -378,10 +381,10 @@ func TestStopWaitsForLeases(t *testing.T) {
 		r.Stop(t.Context())
 	}()
 	<-r.processes()[1].exited // idle: at once
-	if err := r.refuses("a", "the host is stopping"); !sdk.IsCancelled(err) {
+	if err := r.refusal("a"); !sdk.IsCancelled(err) || !strings.Contains(err.Error(), "the host is stopping") {
 		t.Errorf("%v is no cancellation", err)
 	}
-	if err := r.refuses("b", "the host is stopping"); !sdk.IsCancelled(err) {
+	if err := r.refusal("b"); !sdk.IsCancelled(err) || !strings.Contains(err.Error(), "the host is stopping") {
 		t.Errorf("%v is no cancellation", err)
 	}
 	select {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -67,6 +68,9 @@ func (d *decoder) checkPlugins(ctx context.Context, asked Describer, c *Config, 
 			continue // what is wrong with its block has been said
 		}
 		description, err := asked.Describe(ctx, plugins[name])
+		if errors.Is(err, ErrUnchecked) {
+			continue
+		}
 		if err != nil {
 			d.reportPlugin(name, err, configured, uses[name])
 			continue

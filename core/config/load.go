@@ -21,6 +21,11 @@ type Describer interface {
 	Describe(ctx context.Context, p Plugin) (sdk.Description, error)
 }
 
+// ErrUnchecked is what a Describer returns, perhaps wrapped, for a plugin that
+// does not answer but shall not be called a mistake: the options and modes of
+// its stores are taken as they are.
+var ErrUnchecked = errors.New("plugin is not asked")
+
 // maxFile bounds a configuration, in bytes: room for some 20 000 stores.
 const maxFile = 4 << 20
 

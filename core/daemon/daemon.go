@@ -19,6 +19,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/wringdb/wring/core/api"
+	"github.com/wringdb/wring/core/catalog"
 	"github.com/wringdb/wring/core/compaction"
 	"github.com/wringdb/wring/core/config"
 	"github.com/wringdb/wring/core/event"
@@ -85,7 +86,9 @@ func Run(ctx context.Context, c Config) error {
 
 // start makes the parts, in the order in which they need each other.
 func start(ctx context.Context, c Config) (h *host, err error) {
-	loaded, plugins, err := LoadConfig(ctx, c.File, c.SelfDir, c.Logger)
+	loaded, plugins, err := load(ctx, c.File, c.SelfDir, c.Logger, func(p *catalog.Catalog) config.Describer {
+		return lenient{p, c.Logger}
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -401,3 +401,35 @@ func TestServiceManagerIsTold(t *testing.T) {
 	for range told { //nolint:revive // until the reader has ended
 	}
 }
+
+func TestOneCrashingPluginKeepsNobodyElseFromBeingCompacted(t *testing.T) {
+	p := newPlace(t, newHalf())
+	program, store := filepath.Join(p.dir, "crashing"), filepath.Join(p.dir, "store")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\necho no such luck >&2\nexit 1\n"), 0o700); err != nil { //nolint:gosec // a program
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(store, []byte("data"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.configure(`  retry { attempts = 0 }`, fmt.Sprintf(
+		"plugin \"bad\" {\n  command = %q\n}\nstore \"b\" {\n  plugin = \"bad\"\n  path = %q\n  options { any = 1 }\n}\n", program, store))
+	stop := p.start()
+	run, err := p.client.Compact(t.Context(), api.CompactRequest{All: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	outcomes := map[string]history.Outcome{}
+	for _, r := range run.Results {
+		outcomes[r.Store] = r.Outcome
+	}
+	if outcomes["a"] != history.Compacted || outcomes["b"] != history.Failed {
+		t.Errorf("outcomes are %v, want a compacted and b failed", outcomes)
+	}
+	if err := stop(); err != nil {
+		t.Errorf("the host ends with %v", err)
+	}
+	var mistakes *config.Diagnostics
+	if _, _, err := daemon.LoadConfig(t.Context(), p.file(), "", hclog.NewNullLogger()); !errors.As(err, &mistakes) || !strings.Contains(err.Error(), "no such luck") {
+		t.Errorf("checking the same configuration: %v, want the plugin's last words", err)
+	}
+}

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"reflect"
@@ -55,16 +56,37 @@ var _ api.Host = (*host)(nil)
 // LoadConfig reads a configuration, with the options of its plugins checked,
 // and makes the catalog that belongs to it.
 func LoadConfig(ctx context.Context, file, selfDir string, logger hclog.Logger) (*config.Config, *catalog.Catalog, error) {
+	return load(ctx, file, selfDir, logger, func(c *catalog.Catalog) config.Describer { return c })
+}
+
+func load(ctx context.Context, file, selfDir string, logger hclog.Logger, ask func(*catalog.Catalog) config.Describer) (*config.Config, *catalog.Catalog, error) {
 	var plugins *catalog.Catalog
-	describer := func(c *config.Config) config.Describer {
+	loaded, err := config.Load(ctx, file, func(c *config.Config) config.Describer {
 		plugins = catalog.New(catalog.Config{SelfDir: selfDir, Dirs: c.PluginDirs, Plugins: c.Plugins, Logger: logger})
-		return plugins
-	}
-	loaded, err := config.Load(ctx, file, describer)
+		return ask(plugins)
+	})
 	if err != nil {
 		return nil, nil, err
 	}
 	return loaded, plugins, nil
+}
+
+// lenient keeps one plugin that crashes from keeping the host, and with it the
+// stores of all others, from starting. A program that is missing or not the
+// pinned one stays a mistake of the configuration.
+type lenient struct {
+	*catalog.Catalog
+	logger hclog.Logger
+}
+
+// Describe implements config.Describer.
+func (l lenient) Describe(ctx context.Context, p config.Plugin) (sdk.Description, error) {
+	d, err := l.Catalog.Describe(ctx, p)
+	if errors.Is(err, catalog.ErrNotPlugin) {
+		l.logger.Error("starting without a plugin's answer: its stores fail until it gives one", "plugin", p.Name, "error", err, "hint", sdk.HintOf(err))
+		return sdk.Description{}, fmt.Errorf("%w: %w", config.ErrUnchecked, err)
+	}
+	return d, err
 }
 
 func (h *host) config() *config.Config {

@@ -17,7 +17,7 @@ func (h *host) Status() api.Status {
 	status := api.Status{
 		Version: h.cfg.Version, PID: os.Getpid(), StartedAt: h.startedAt,
 		ConfigFile: h.cfg.File, DataDir: h.dataDir, LastEventID: h.bus.LastID(),
-		Running: h.runner.Running(), Plugins: h.supervisor.Status(),
+		Running: append([]string{}, h.runner.Running()...), Plugins: h.supervisor.Status(),
 		Stores: make([]api.StoreStatus, 0, len(current.Stores)),
 	}
 	now := time.Now()

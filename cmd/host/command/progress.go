@@ -12,8 +12,8 @@ import (
 	"github.com/wringdb/wring/sdk"
 )
 
-// display shows compactions under way: a bar for each on a terminal, a line
-// for each phase elsewhere. It is not safe for use by more than one goroutine.
+// display shows compactions under way: a bar for each on a terminal, elsewhere
+// a line for each phase of those that take longer. It is not safe for use by more than one goroutine.
 type display struct {
 	container *mpb.Progress
 	bars      map[string]*bar
@@ -26,6 +26,10 @@ type bar struct {
 	phase   string
 	started time.Time
 }
+
+// lineAfter is how long a compaction must have taken for a line about it: a
+// thousand small stores are no news.
+const lineAfter = time.Second
 
 // newDisplay shows progress on standard error, and nothing to programs.
 func (s *session) newDisplay() *display {
@@ -56,7 +60,7 @@ func (d *display) show(e event.Event) {
 		if b.phase != e.Progress.Phase {
 			b.phase = e.Progress.Phase
 			b.SetCurrent(0)
-			if d.lines != nil {
+			if d.lines != nil && time.Since(b.started) > lineAfter {
 				fmt.Fprintf(d.lines, "%s: %s\n", e.Store, b.phase)
 			}
 		}

@@ -107,7 +107,7 @@ func (s *session) compactByHost(ctx context.Context, host *api.Client, req api.C
 
 // compactHere compacts paths in this process.
 func (s *session) compactHere(ctx context.Context, paths []string, o compactOptions) (history.Run, error) {
-	local, err := s.openLocal()
+	local, err := s.openLocal(ctx)
 	if err != nil {
 		return history.Run{}, err
 	}

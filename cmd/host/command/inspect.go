@@ -64,7 +64,7 @@ func (s *session) inspect(ctx context.Context, arguments []string, plugin string
 	if len(t.paths) == 0 {
 		return inspections, nil
 	}
-	local, err := s.openLocal()
+	local, err := s.openLocal(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -30,14 +30,22 @@ type local struct {
 // drainTimeout is how long plugins get to end by themselves.
 const drainTimeout = 5 * time.Second
 
-// openLocal makes the parts; no plugin is started yet.
-func (s *session) openLocal() (*local, error) {
+// openLocal makes the parts; no plugin is started yet. A configuration is not
+// needed, but where there is one its plugins count.
+func (s *session) openLocal(ctx context.Context) (*local, error) {
+	loaded, err := s.loadConfig(ctx)
+	if err != nil {
+		if s.configFile != "" {
+			return nil, err
+		}
+		loaded = config.Default() // nobody asked for the one that is wrong
+	}
 	runtimeDir, err := os.MkdirTemp("", "wring-")
 	if err != nil {
 		return nil, fmt.Errorf("make a directory for sockets: %w", err)
 	}
 	logger := s.logger()
-	l := &local{catalog: s.newCatalog(config.Default()), bus: event.NewBus(event.BusConfig{}), runtimeDir: runtimeDir}
+	l := &local{catalog: s.newCatalog(loaded), bus: event.NewBus(event.BusConfig{}), runtimeDir: runtimeDir}
 	l.supervisor = supervise.New(supervise.Config{
 		Catalog: l.catalog, Logger: logger, Events: l.bus, RuntimeDir: runtimeDir, HostVersion: s.version,
 	})

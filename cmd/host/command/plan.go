@@ -19,7 +19,9 @@ func newPlan(s *session) *cobra.Command {
 		Short: "Show what the next run would do to each store, and why",
 		Long: `Show what the next run would do to each store, and why. Nothing is changed.
 
-Without arguments every store of the running host is measured.`,
+Without arguments every store of the running host is measured.
+
+Exit status: 0 all could be measured, 1 some could not.`,
 		ValidArgsFunction: s.completeStores,
 		RunE: func(c *cobra.Command, arguments []string) error {
 			plans, err := s.plan(c.Context(), arguments, plugin)
@@ -50,7 +52,7 @@ func (s *session) plan(ctx context.Context, arguments []string, plugin string) (
 	if len(t.stores) > 0 {
 		return t.host.Plan(ctx, t.stores)
 	}
-	local, err := s.openLocal()
+	local, err := s.openLocal(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -68,9 +70,13 @@ func (s *session) plan(ctx context.Context, arguments []string, plugin string) (
 
 func (s *session) showPlans(plans []compaction.Plan) error {
 	if s.json {
-		return s.printJSON(struct {
+		document := struct {
 			Stores []compaction.Plan `json:"stores"`
-		}{nonNil(plans)})
+		}{nonNil(plans)}
+		if err := s.printJSON(document); err != nil {
+			return err
+		}
+		return planned(plans)
 	}
 	now := time.Now()
 	t := newTable("STORE", "ACTION", ">ALLOCATED", ">RECLAIMABLE", ">RATIO", "DUE", "WHY")
@@ -85,6 +91,16 @@ func (s *session) showPlans(plans []compaction.Plan) error {
 		}
 		if p.Hint != "" {
 			fmt.Fprintf(s.Out, "%s: hint: %s\n", p.Store, p.Hint)
+		}
+	}
+	return planned(plans)
+}
+
+// planned is the exit status: a store that cannot be measured is a failure.
+func planned(plans []compaction.Plan) error {
+	for _, p := range plans {
+		if p.Action == "error" {
+			return outcomeError(exitFailed)
 		}
 	}
 	return nil

@@ -154,7 +154,7 @@ func (c *compaction) enoughSpace() error {
 	if err := unix.Fstatfs(int(c.source.file.Fd()), &fs); err != nil {
 		return &os.PathError{Op: "statfs", Path: c.source.path, Err: err}
 	}
-	free := int64(fs.Bavail) * int64(fs.Bsize)
+	free := int64(fs.Bavail) * int64(fs.Bsize) //nolint:unconvert // the type differs between systems
 	need := c.found.PackedBytes + c.found.PackedBytes/10
 	if free >= need {
 		return nil

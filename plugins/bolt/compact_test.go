@@ -359,7 +359,7 @@ func TestCompactThroughASymlink(t *testing.T) {
 	if err := os.WriteFile(left, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	removed, err := New().(sdk.Sweeper).Sweep(context.Background(), sdk.Store{Path: link})
+	removed, err := newBackend().Sweep(context.Background(), sdk.Store{Path: link})
 	if err != nil || !slices.Equal(removed, []string{left}) {
 		t.Errorf("swept %q, error %v, want %q", removed, err, left)
 	}

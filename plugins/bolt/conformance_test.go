@@ -31,6 +31,7 @@ func TestConformance(t *testing.T) {
 func makeStore(path string, spec sdktest.Spec) error {
 	s := bolttest.Spec{Seed: spec.Seed, LiveBytes: spec.Bytes, Shape: bolttest.ShapeDense}
 	switch spec.Shape {
+	case sdktest.Dense:
 	case sdktest.Empty:
 		s.Shape = bolttest.ShapeEmpty
 	case sdktest.Fragmented:

@@ -24,7 +24,8 @@ const nobody = 65534
 // openDir makes a directory that any user can get at.
 func openDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "wring-bolt-store-")
+	// Not t.TempDir: its parent is closed to others.
+	dir, err := os.MkdirTemp("", "wring-bolt-store-") //nolint:usetesting // see above
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +124,7 @@ func TestNoSpaceDuringTheCopy(t *testing.T) {
 		if err := unix.Statfs(dir, &fs); err != nil {
 			t.Fatal(err)
 		}
-		free := int64(fs.Bavail) * int64(fs.Bsize)
+		free := int64(fs.Bavail) * fs.Bsize
 		if err := os.WriteFile(hog, make([]byte, free-1<<20), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -188,7 +189,10 @@ func TestCompactKeepsOwnerModeAndAttributes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		stat := info.Sys().(*syscall.Stat_t)
+		stat, ok := info.Sys().(*syscall.Stat_t)
+		if !ok {
+			t.Fatalf("no attributes in %T", info.Sys())
+		}
 		value := make([]byte, 16)
 		n, err := unix.Getxattr(path, "user.wring.test", value)
 		if xattrs && err != nil {

@@ -107,7 +107,7 @@ func fileSize(f *os.File) (int64, error) {
 func sizeOf(info os.FileInfo) sdk.Size {
 	size := sdk.Size{TotalBytes: info.Size(), AllocatedBytes: info.Size()}
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-		size.AllocatedBytes = int64(stat.Blocks) * 512
+		size.AllocatedBytes = int64(stat.Blocks) * 512 //nolint:unconvert // the type differs between systems
 	}
 	return size
 }

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	"go.uber.org/goleak"
 
 	"github.com/wringdb/wring/plugins/bolt/bolttest"
 	"github.com/wringdb/wring/plugins/bolt/internal/replace"
@@ -31,7 +32,8 @@ const roleVariable = "WRING_BOLT_TEST_ROLE"
 func TestMain(m *testing.M) {
 	role := os.Getenv(roleVariable)
 	if role == "" {
-		os.Exit(m.Run())
+		goleak.VerifyTestMain(m)
+		return
 	}
 	if err := play(role, os.Args[1]); err != nil {
 		fmt.Println("error:", err)
@@ -167,7 +169,8 @@ func start(t *testing.T, role, path string, uid uint32) *process {
 // copyFor puts the test binary where any user may run it.
 func copyFor(t *testing.T, executable string) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "wring-bolt-test-")
+	// Not t.TempDir: its parent is closed to others.
+	dir, err := os.MkdirTemp("", "wring-bolt-test-") //nolint:usetesting // see above
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,8 +52,8 @@ func problem(id ID, format string, args ...any) *Error {
 	return &Error{Page: id, Problem: fmt.Sprintf(format, args...)}
 }
 
-// ErrNoMeta: neither meta page is valid, so this is no bbolt file, or one that
-// cannot be read without repair.
+// ErrNoMeta says that neither meta page is valid: this is no bbolt file, or one
+// that cannot be read without repair.
 var ErrNoMeta = errors.New("no valid meta page")
 
 // Meta is the root of all data: what one committed transaction left.

@@ -70,7 +70,8 @@ type Measurement struct {
 // TreePages are in use by branches and leaves.
 func (m Measurement) TreePages() int64 { return m.BranchPages + m.LeafPages }
 
-// ErrMoving: transactions were committed faster than the file could be read.
+// ErrMoving says that transactions were committed faster than the file could be
+// read.
 var ErrMoving = errors.New("the file is being written faster than it can be measured")
 
 // errMoved: a transaction was committed during the reading.
@@ -261,7 +262,7 @@ func (m *Measurement) sample(file *page.File, list page.Freelist, c Config, p *p
 		return nil
 	}
 	inUse := int64(m.Meta.HighWater) - 2 - m.FreePages - m.FreelistPages
-	m.Tally.scale(float64(inUse) / float64(e.BranchPages+e.LeafPages))
+	m.scale(float64(inUse) / float64(e.BranchPages+e.LeafPages))
 	if list.IDs != nil || list.Count == 0 {
 		p.takeAllBut(list.IDs)
 		m.Map = p.percent()

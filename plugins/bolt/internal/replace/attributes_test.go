@@ -46,7 +46,11 @@ func TestNewTempTakesOwnerModeAndAttributes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantStat, gotStat := want.Sys().(*syscall.Stat_t), got.Sys().(*syscall.Stat_t)
+	wantStat, ok := want.Sys().(*syscall.Stat_t)
+	gotStat, okToo := got.Sys().(*syscall.Stat_t)
+	if !ok || !okToo {
+		t.Fatalf("no attributes in %T", want.Sys())
+	}
 	if gotStat.Uid != wantStat.Uid || gotStat.Gid != wantStat.Gid {
 		t.Errorf("owner %d:%d, want %d:%d", gotStat.Uid, gotStat.Gid, wantStat.Uid, wantStat.Gid)
 	}

@@ -15,10 +15,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrUnfit: the path cannot be replaced by a rename.
+// ErrUnfit says that no rename can put another file at the path.
 var ErrUnfit = errors.New("cannot be replaced")
 
-// ErrChanged: another file lies at the path now.
+// ErrChanged says that another file lies at the path now.
 var ErrChanged = errors.New("was replaced by somebody else")
 
 // Resolve follows symbolic links to the file itself and makes sure that a
@@ -48,7 +48,7 @@ func Resolve(path string) (string, error) {
 
 func links(info os.FileInfo) uint64 {
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-		return uint64(stat.Nlink)
+		return uint64(stat.Nlink) //nolint:unconvert // the type differs between systems
 	}
 	return 1
 }
@@ -116,7 +116,9 @@ type Replacement struct {
 // old file is spoilt, so a crash cannot bring a spoilt file back. The old file
 // is spoilt before its lock is given back, so that whoever waited for the lock
 // finds no database and says so, where it would else have written into a file
-// without a name.
+// without a name. Only a kill between the rename and that, while somebody
+// waits, lets go of the lock too early; both moments are a directory's sync
+// apart.
 func (r *Replacement) Run(ctx context.Context) (replaced bool, err error) {
 	step := r.Step
 	if step == nil {

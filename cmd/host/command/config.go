@@ -14,7 +14,7 @@ func newConfig(s *session) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "config",
 		Short: "Look at the configuration",
-		Args:  args(cobra.NoArgs),
+		Args:  aVerb,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(&cobra.Command{

@@ -120,7 +120,7 @@ func (s *session) showResults(p past, store string, limit int) error {
 	now := time.Now()
 	t := newTable("FINISHED", "OUTCOME", ">BEFORE", ">AFTER", ">RECLAIMED", ">TOOK", ">PAUSE", "REASON")
 	for _, r := range results {
-		t.add(ago(r.FinishedAt, now), string(r.Outcome), sdk.FormatBytes(r.TotalBytesBefore), sdk.FormatBytes(r.TotalBytesAfter),
+		t.add(ago(r.FinishedAt, now), string(r.Outcome), size(r.TotalBytesBefore), size(r.TotalBytesAfter),
 			signed(r.ReclaimedBytes), milliseconds(r.DurationMS), milliseconds(r.PauseMS), r.Reason)
 	}
 	t.print(s.Out)

@@ -17,7 +17,7 @@ func newPlugin(s *session) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "plugin",
 		Short: "Look at plugins, and pin their checksums",
-		Args:  args(cobra.NoArgs),
+		Args:  aVerb,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(newPluginList(s), newPluginDescribe(s), newPluginPin(s), newPluginVerify(s))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -72,7 +73,7 @@ happened. A path needs neither host nor configuration.`,
   wring plan                 what would the next run do, and why?`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Args:          aVerb,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	flags := root.PersistentFlags()
@@ -115,6 +116,19 @@ func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 	}
 }
 
+// aVerb refuses an argument where a verb must follow.
+func aVerb(c *cobra.Command, given []string) error {
+	if len(given) == 0 {
+		return nil
+	}
+	err := usagef("%s has no verb %q", c.CommandPath(), given[0])
+	c.SuggestionsMinimumDistance = 2 // cobra's own default, which it sets elsewhere
+	if near := c.SuggestionsFor(given[0]); len(near) > 0 {
+		return err.WithHint("did you mean %s?", strings.Join(near, " or "))
+	}
+	return err.WithHint("see: %s --help", c.CommandPath())
+}
+
 // outcomeError carries an exit status for results that were printed already.
 type outcomeError int
 
@@ -136,11 +150,19 @@ func exitStatus(err error) int {
 	return exitFailed
 }
 
-// explain prints what went wrong and what to do about it, to standard error.
+// explain prints what went wrong and what to do about it, to standard error;
+// programs get it as their document.
 func (s *session) explain(err error) {
 	var outcome outcomeError
 	if errors.As(err, &outcome) {
 		return
+	}
+	if s.json {
+		// Nothing better can be done about an output that cannot be written.
+		_ = s.printJSON(struct {
+			Error string `json:"error"`
+			Hint  string `json:"hint,omitempty"`
+		}{err.Error(), sdk.HintOf(err)})
 	}
 	fmt.Fprintf(s.Err, "wring: %v\n", err)
 	if hint := sdk.HintOf(err); hint != "" {

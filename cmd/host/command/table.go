@@ -51,6 +51,14 @@ func (t *table) print(w io.Writer) {
 // percent writes a ratio for people.
 func percent(ratio float64) string { return fmt.Sprintf("%.0f %%", ratio*100) }
 
+// size writes the size of a store, which is 0 where it could not be looked at.
+func size(n int64) string {
+	if n == 0 {
+		return "-"
+	}
+	return sdk.FormatBytes(n)
+}
+
 // signed writes an amount of bytes that may have grown.
 func signed(n int64) string {
 	if n == 0 {

@@ -112,7 +112,9 @@ func (r *real) status(name string) Status {
 // measure calls the backend of a lease and fails when it does not answer.
 func (r *real) measure(l *Lease) {
 	r.t.Helper()
-	f, err := l.Backend().Fragmentation(r.t.Context(), sdk.FragmentationRequest{Store: sdk.Store{Name: "s", Path: "/x"}})
+	ctx, cancel := context.WithTimeout(r.t.Context(), 10*time.Second)
+	defer cancel()
+	f, err := l.Backend().Fragmentation(ctx, sdk.FragmentationRequest{Store: sdk.Store{Name: "s", Path: "/x"}})
 	if err != nil || f.LiveBytes != 1 {
 		r.t.Errorf("Fragmentation = %+v, %v", f, err)
 	}

@@ -422,6 +422,11 @@ func TestRunTellsAboutItself(t *testing.T) {
 		if err != nil || len(kept.Results) != 2 || kept.ReclaimedBytes != 12*mib {
 			t.Errorf("the history has %+v (%v)", kept, err)
 		}
+		for _, e := range w.events.events {
+			if e.Name == event.CompactionComplete && !strings.HasPrefix(e.Message, "12.0 MiB given back in 3s; reclaimable") {
+				t.Errorf("the compaction says %q", e.Message)
+			}
+		}
 		last := w.events.events[len(w.events.events)-1]
 		if last.Summary == nil || last.Summary.ID != run.ID || last.Summary.Results != nil ||
 			last.Message != "2 stores: 1 compacted, 1 skipped; 12.0 MiB given back" {

@@ -171,9 +171,17 @@ func (t *turn) conclude(v verdict) {
 	}
 	published := *r
 	t.runner.bus.Publish(event.Event{
-		Name: eventOf(v.outcome), Run: t.run, Store: r.Store, Plugin: r.Plugin, Message: r.Reason, Result: &published,
+		Name: eventOf(v.outcome), Run: t.run, Store: r.Store, Plugin: r.Plugin, Message: message(published), Result: &published,
 	})
 	t.log()
+}
+
+// message is what an event says of a result.
+func message(r history.Result) string {
+	if r.Outcome != history.Compacted {
+		return r.Reason
+	}
+	return fmt.Sprintf("%s given back in %s; %s", sdk.FormatBytes(r.ReclaimedBytes), time.Duration(r.DurationMS)*time.Millisecond, r.Reason)
 }
 
 // eventOf is the event that tells about an outcome. What is not there to say

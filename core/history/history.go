@@ -211,6 +211,7 @@ func interrupted(run Run, at time.Time) Run {
 			r.Outcome, r.Code = Unknown, CodeLost
 			r.Reason = "the host ended while the store was being compacted; the next run looks at it again"
 			r.Hint = "see how it is now with: wring inspect " + r.Store
+			r.TotalBytesAfter = 0 // nobody knows
 		}
 		r.FinishedAt = later(r.StartedAt, at)
 	}

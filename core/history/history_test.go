@@ -267,6 +267,7 @@ func TestInterruptedRun(t *testing.T) {
 	check(t, db.BeginRun(begun(run)))
 	check(t, db.BeginCompaction(run.Results[0]))
 	check(t, db.AddResult(run.Results[0]))
+	run.Results[1].TotalBytesBefore, run.Results[1].TotalBytesAfter = 7, 7
 	check(t, db.BeginCompaction(run.Results[1]))
 	check(t, db.Close())
 
@@ -290,6 +291,9 @@ func TestInterruptedRun(t *testing.T) {
 			r := runs[0].Results[i]
 			if r.Store != want.store || r.Outcome != want.outcome || r.Code != want.code || r.Attempts != want.attempts {
 				t.Errorf("result %d is %+v, want %+v", i, r, want)
+			}
+			if r.Outcome == Unknown && (r.TotalBytesBefore != 7 || r.TotalBytesAfter != 0) {
+				t.Errorf("the size of %s is said to be known: %+v", r.Store, r)
 			}
 			if r.Outcome != Compacted && (r.Reason == "" || r.FinishedAt.IsZero()) {
 				t.Errorf("%s does not say what happened when: %+v", r.Store, r)

@@ -85,7 +85,7 @@ func serve(t *testing.T, h *host) *api.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: api.NewHandler(h, "1.2.3")}} //nolint:gosec // a test's clients are not slow on purpose
+	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: api.NewHandler(h, "1.2.3")}}
 	server.Start()
 	client := api.NewClient(socket)
 	t.Cleanup(func() {

@@ -21,7 +21,7 @@ import (
 	"github.com/wringdb/wring/sdk"
 )
 
-// ErrNoHost: nobody answers on the socket.
+// ErrNoHost says that nobody answers on the socket.
 var ErrNoHost = errors.New("no host is running")
 
 // Client talks to a running host.

@@ -211,7 +211,7 @@ func (r routes) events(ctx context.Context, in *eventsInput, send sse.Sender) {
 			if !ok {
 				return
 			}
-			if err := send(sse.Message{ID: int(e.ID), Data: e}); err != nil { //nolint:gosec // one host makes no 2^63 events
+			if err := send(sse.Message{ID: int(e.ID), Data: e}); err != nil {
 				return
 			}
 		}
@@ -235,9 +235,7 @@ func problem(err error) error {
 	case sdk.IsCancelled(err):
 		status = 499 // as web servers log a client that hung up
 	}
-	answer := huma.Error500InternalServerError(err.Error()).(*huma.ErrorModel) //nolint:errorlint,forcetypeassert // huma's own default type
-	answer.Status = status
-	answer.Title = http.StatusText(status)
+	answer := &huma.ErrorModel{Status: status, Title: http.StatusText(status), Detail: err.Error()}
 	if hint := sdk.HintOf(err); hint != "" {
 		answer.Errors = append(answer.Errors, &huma.ErrorDetail{Message: hint, Location: hintLocation})
 	}

@@ -3,9 +3,11 @@ package api
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
 
 	"github.com/wringdb/wring/core/event"
 )
@@ -31,7 +33,8 @@ func readEvents(stream io.Reader, f func(event.Event) error) error {
 			return err
 		}
 	}
-	if err := lines.Err(); err != nil {
+	// A host that was killed ends its streams in the middle.
+	if err := lines.Err(); err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, syscall.ECONNRESET) {
 		return fmt.Errorf("follow the host's events: %w", err)
 	}
 	return nil

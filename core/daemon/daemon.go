@@ -80,8 +80,21 @@ func Run(ctx context.Context, c Config) error {
 	<-looped
 	h.stopRuns()
 	helpers.Wait()
-	_ = server.Close()
+	h.bus.Close() // listeners still get what has happened so far, then the end
+	hangUp(server)
 	return err
+}
+
+// answerTimeout is how long those who wait for an answer get to hear what has
+// become of it when the host stops.
+const answerTimeout = 2 * time.Second
+
+func hangUp(server *http.Server) {
+	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
+	defer cancel()
+	if err := server.Shutdown(ctx); err != nil {
+		_ = server.Close()
+	}
 }
 
 // start makes the parts, in the order in which they need each other.

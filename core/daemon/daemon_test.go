@@ -82,7 +82,7 @@ type place struct {
 // sake of the sockets in it.
 func newPlace(t *testing.T, backend sdk.Backend) *place {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "wd")
+	dir, err := os.MkdirTemp("", "wd") //nolint:usetesting // its paths are too long for sockets
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,10 +189,14 @@ func TestStopCancelsAndWaitsForCleanUp(t *testing.T) {
 	p := newPlace(t, backend)
 	p.configure("", "")
 	stop := p.start()
-	answered := make(chan error, 1)
+	type answer struct {
+		run history.Run
+		err error
+	}
+	answered := make(chan answer, 1)
 	go func() {
-		_, err := p.client.Compact(context.Background(), api.CompactRequest{All: true})
-		answered <- err
+		run, err := p.client.Compact(context.Background(), api.CompactRequest{All: true})
+		answered <- answer{run, err}
 	}()
 	<-backend.begun
 	if err := stop(); err != nil {
@@ -201,7 +205,9 @@ func TestStopCancelsAndWaitsForCleanUp(t *testing.T) {
 	if !backend.cleaned.Load() {
 		t.Error("the host ended before the compaction had cleaned up")
 	}
-	<-answered
+	if a := <-answered; a.err != nil || len(a.run.Results) != 1 || a.run.Results[0].Outcome != history.Cancelled {
+		t.Errorf("who asked for the run is told %+v, %v; want one cancelled result", a.run, a.err)
+	}
 	db, err := history.OpenReadOnly(filepath.Join(p.dir, "data", history.FileName))
 	if err != nil {
 		t.Fatal(err)
@@ -280,7 +286,7 @@ func TestSocketOfADeadHostIsReplaced(t *testing.T) {
 	p := newPlace(t, newHalf())
 	p.configure("", "")
 	data := filepath.Join(p.dir, "data")
-	if err := os.Mkdir(data, 0o755); err != nil { //nolint:gosec // the host is to close it
+	if err := os.Mkdir(data, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: api.SocketPath(data), Net: "unix"})
@@ -398,14 +404,14 @@ func TestServiceManagerIsTold(t *testing.T) {
 	}
 	expect("STOPPING=1")
 	_ = manager.Close()
-	for range told { //nolint:revive // until the reader has ended
+	for range told {
 	}
 }
 
 func TestOneCrashingPluginKeepsNobodyElseFromBeingCompacted(t *testing.T) {
 	p := newPlace(t, newHalf())
 	program, store := filepath.Join(p.dir, "crashing"), filepath.Join(p.dir, "store")
-	if err := os.WriteFile(program, []byte("#!/bin/sh\necho no such luck >&2\nexit 1\n"), 0o700); err != nil { //nolint:gosec // a program
+	if err := os.WriteFile(program, []byte("#!/bin/sh\necho no such luck >&2\nexit 1\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(store, []byte("data"), 0o600); err != nil {

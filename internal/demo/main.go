@@ -50,7 +50,7 @@ func generate(ctx context.Context, dir string, size int64) error {
 			return fmt.Errorf("remove the last demonstration: %w", err)
 		}
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return fmt.Errorf("make %s: %w", dir, err)
 	}
 	// What remains live is less than half of a file: pages are half full after

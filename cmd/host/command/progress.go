@@ -68,6 +68,7 @@ func (d *display) show(e event.Event) {
 		b.SetCurrent(e.Progress.Done)
 	case event.CompactionComplete, event.CompactionFailed, event.CompactionSkipped, event.CompactionDeferred:
 		d.finish(e.Store)
+	default: // nothing to draw
 	}
 }
 

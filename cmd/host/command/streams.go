@@ -21,13 +21,13 @@ type Streams struct {
 
 // Stdio returns the streams of the process.
 func Stdio() Streams {
-	width, _, err := term.GetSize(int(os.Stdout.Fd())) //nolint:gosec // a descriptor is small
+	width, _, err := term.GetSize(int(os.Stdout.Fd()))
 	if err != nil {
 		width = 80
 	}
 	return Streams{
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
-		Terminal: term.IsTerminal(int(os.Stderr.Fd())), //nolint:gosec // a descriptor is small
+		Terminal: term.IsTerminal(int(os.Stderr.Fd())),
 		Width:    width,
 	}
 }

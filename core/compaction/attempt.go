@@ -209,7 +209,7 @@ func (t *turn) compacted(d policy.Decision, done sdk.CompactResult) verdict {
 	}
 	v := verdict{outcome: history.Compacted, code: d.Code, reason: d.Reason}
 	if done.NoOp {
-		v = verdict{outcome: history.NoOp, code: history.CodeNoOp, reason: "the backend found nothing to do, although " + d.Reason}
+		v = verdict{outcome: history.NoOp, code: history.CodeNoOp, reason: d.Reason + "; the backend found nothing to do"}
 	}
 	if done.Note != "" {
 		v.reason += "; " + done.Note

@@ -208,7 +208,9 @@ func (t *turn) log() {
 		t.runner.logger.Debug("store not compacted", args...)
 	case history.Deferred, history.Cancelled:
 		t.runner.logger.Info("store not compacted", args...)
-	case history.Compacted, history.NoOp:
+	case history.NoOp:
+		t.runner.logger.Info("store needs no compaction", args...)
+	case history.Compacted:
 		t.runner.logger.Info("store compacted", append(args, "reclaimed", sdk.FormatBytes(t.result.ReclaimedBytes))...)
 	}
 }

@@ -236,7 +236,7 @@ func TestMessagesAreBounded(t *testing.T) {
 	}
 	socket := serveOwner(t, f)
 	_, err = dial(t, socket).Fragmentation(t.Context(), FragmentationRequest{Store: Store{Name: "a"}})
-	if !errors.Is(err, ErrInternal) || !strings.Contains(err.Error(), "at most 4.0 MiB") {
+	if !errors.Is(err, ErrInternal) || !strings.Contains(err.Error(), "at most 4.0 MiB") || !strings.Contains(err.Error(), "trying to send") {
 		t.Errorf("an answer of 5 MiB from an owner: %v", err)
 	}
 	// A note and an error are cut instead: the compaction has been done.

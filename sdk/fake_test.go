@@ -82,9 +82,9 @@ func fakeMeasure(_ context.Context, req FragmentationRequest) (Fragmentation, er
 		fmt.Fprintln(os.Stdout, arg)
 		fmt.Fprintln(os.Stderr, arg)
 	case "stderr": // as a C library would, past go-plugin
-		fmt.Fprintln(realStderr(), arg)
+		fmt.Fprintln(realStderr, arg)
 	case "exit":
-		fmt.Fprintln(realStderr(), "the end is near")
+		fmt.Fprintln(realStderr, "the end is near")
 		os.Exit(7)
 	case "options":
 		return Fragmentation{Metrics: map[string]float64{
@@ -99,7 +99,8 @@ func fakeMeasure(_ context.Context, req FragmentationRequest) (Fragmentation, er
 	}, nil
 }
 
-func realStderr() *os.File { return os.NewFile(2, "stderr") }
+// realStderr is what go-plugin has not replaced.
+var realStderr = os.Stderr
 
 // fakeCompact works until its context ends when the store is named "long"; its
 // clean-up then removes the temp beside the store. Otherwise it is done at once.
@@ -134,6 +135,7 @@ func fakeCompact(ctx context.Context, req CompactRequest, report func(Progress))
 				select {} // never comes back
 			}
 			time.Sleep(100 * time.Millisecond) // clean-up takes a while
+			fmt.Fprintln(realStderr, "cleaning up")
 			if err := os.Remove(temp); err != nil {
 				return CompactResult{}, err
 			}

@@ -170,7 +170,7 @@ func TestLaunchHonoursItsContext(t *testing.T) {
 			time.Sleep(50 * time.Millisecond)
 			cancel()
 		}()
-		_, err := Launch(ctx, LaunchConfig{Path: self(t), Env: []string{roleEnv + "=" + role}, SocketDir: shortDir(t)})
+		_, err := Launch(ctx, LaunchConfig{Path: self(t), Env: as(role), SocketDir: shortDir(t)})
 		if !errors.Is(err, ErrCancelled) || time.Since(began) > 5*time.Second {
 			t.Errorf("%s: %v after %s", role, err, time.Since(began))
 		}
@@ -199,7 +199,7 @@ func TestLaunchEnvironment(t *testing.T) {
 	}
 	allowed := map[string]bool{
 		"PATH": true, "HOME": true, "TMPDIR": true, "LANG": true, "LC_ALL": true, "TZ": true,
-		"WANTED": true, roleEnv: true, HandshakeCookieKey: true,
+		"WANTED": true, roleEnv: true, HandshakeCookieKey: true, "GORACE": true,
 	}
 	for key := range f.Metrics {
 		if !allowed[key] && !strings.HasPrefix(key, "PLUGIN_") {

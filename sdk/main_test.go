@@ -87,6 +87,12 @@ func waitForSignal() {
 	<-c
 }
 
+// as is the environment in which this binary plays a role. The race detector
+// would sleep for a second whenever one ends.
+func as(role string) []string {
+	return []string{roleEnv + "=" + role, "GORACE=atexit_sleep_ms=0"}
+}
+
 // self is the path of this binary, as a program in some role.
 func self(t testing.TB) string {
 	t.Helper()
@@ -126,7 +132,7 @@ func start(t testing.TB, role string, edit ...func(*LaunchConfig)) (*Process, *C
 func tryStart(t testing.TB, role string, edit ...func(*LaunchConfig)) (*Process, error) {
 	t.Helper()
 	c := LaunchConfig{
-		Path: self(t), Env: []string{roleEnv + "=" + role}, SocketDir: shortDir(t), HostVersion: "0.9",
+		Path: self(t), Env: as(role), SocketDir: shortDir(t), HostVersion: "0.9",
 		Stderr: &logWriter{t: t},
 	}
 	for _, e := range edit {

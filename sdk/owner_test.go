@@ -42,7 +42,7 @@ func serveOwner(t *testing.T, b Backend) (socket string) {
 func ownerProcess(t *testing.T, socket string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(self(t))
-	cmd.Env = []string{roleEnv + "=owner " + socket}
+	cmd.Env = as("owner " + socket)
 	var out buffer
 	cmd.Stderr = &out
 	if err := cmd.Start(); err != nil {
@@ -221,7 +221,7 @@ func TestOwnerOutlivesItsHosts(t *testing.T) {
 	}
 	host := exec.Command(self(t))
 	store := newStore(t, "long")
-	host.Env = []string{roleEnv + "=host-of-owner " + socket + " " + store.Path}
+	host.Env = as("host-of-owner " + socket + " " + store.Path)
 	host.Stderr = os.Stderr
 	out, err := host.StdoutPipe()
 	if err != nil {
@@ -291,7 +291,7 @@ func TestOwnerRefusesOtherUsers(t *testing.T) {
 	program := readableSelf(t)
 	attach := func() string {
 		cmd := exec.Command(program)
-		cmd.Env = []string{roleEnv + "=dial " + socket}
+		cmd.Env = as("dial " + socket)
 		asNobody(cmd)
 		out, err := cmd.CombinedOutput()
 		if err == nil {

@@ -278,7 +278,7 @@ func TestPluginIgnoresInterrupt(t *testing.T) {
 func TestHostKilled(t *testing.T) {
 	store := newStore(t, "long")
 	host := exec.Command(self(t))
-	host.Env = []string{roleEnv + "=host " + store.Path, "TMPDIR=" + shortDir(t)}
+	host.Env = append(as("host "+store.Path), "TMPDIR="+shortDir(t))
 	host.Stderr = os.Stderr
 	out, err := host.StdoutPipe()
 	if err != nil {

@@ -89,7 +89,7 @@ func playHost(path string) int {
 	if err != nil {
 		return 1
 	}
-	p, err := Launch(ctx, LaunchConfig{Path: executable, Env: []string{roleEnv + "=plugin"}, SocketDir: dir})
+	p, err := Launch(ctx, LaunchConfig{Path: executable, Env: as("plugin"), SocketDir: dir})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

@@ -24,7 +24,7 @@ func byHand(t *testing.T, args ...string) (stdout, stderr string, exitCode int) 
 	defer cancel()
 	cmd := exec.CommandContext(ctx, self(t), args...)
 	// A binary that measures its coverage complains on stderr without the latter.
-	cmd.Env = []string{roleEnv + "=plugin", "GOCOVERDIR=" + t.TempDir()}
+	cmd.Env = append(as("plugin"), "GOCOVERDIR="+t.TempDir())
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()
 	var exit *exec.ExitError
@@ -101,7 +101,7 @@ func TestServeFailsInWords(t *testing.T) {
 func TestServeDebug(t *testing.T) {
 	store := newStore(t, "")
 	cmd := exec.Command(self(t), "-debug", store.Path)
-	cmd.Env = []string{roleEnv + "=plugin", "TMPDIR=" + shortDir(t)}
+	cmd.Env = append(as("plugin"), "TMPDIR="+shortDir(t))
 	var errs buffer
 	cmd.Stderr = &errs
 	out, err := cmd.StdoutPipe()
@@ -179,10 +179,8 @@ func TestServeDebugRefusesEqualNames(t *testing.T) {
 func TestServeWithoutLifeline(t *testing.T) {
 	for _, value := range []string{"", "many", "1", "77"} {
 		cmd := exec.Command(self(t))
-		cmd.Env = []string{
-			roleEnv + "=plugin", HandshakeCookieKey + "=" + HandshakeCookieValue,
-			"PLUGIN_UNIX_SOCKET_DIR=" + shortDir(t), LifelineEnv + "=" + value,
-		}
+		cmd.Env = append(as("plugin"), HandshakeCookieKey+"="+HandshakeCookieValue,
+			"PLUGIN_UNIX_SOCKET_DIR="+shortDir(t), LifelineEnv+"="+value)
 		var errs buffer
 		cmd.Stderr = &errs
 		out, err := cmd.StdoutPipe()

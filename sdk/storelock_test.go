@@ -22,7 +22,7 @@ import (
 func holder(t *testing.T, path string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(self(t))
-	cmd.Env = []string{roleEnv + "=hold " + path}
+	cmd.Env = as("hold " + path)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -229,7 +229,7 @@ func TestLockWithoutPermission(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, readableSelf(t))
-	cmd.Env = []string{roleEnv + "=hold " + path}
+	cmd.Env = as("hold " + path)
 	asNobody(cmd)
 	out, err := cmd.CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "take its lock") || !strings.Contains(string(out), "permission denied") {

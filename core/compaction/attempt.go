@@ -19,9 +19,14 @@ func (t *turn) attempt() verdict {
 	if err != nil {
 		return t.unseen(t.question().judge(err, true))
 	}
-	// Also when a call was given up: that it goes on must not keep a backend
-	// from being ended.
-	defer a.lease.Release()
+	t.hung = false
+	defer func() {
+		if t.hung {
+			a.lease.Discard("a call did not end when it was cancelled")
+		} else {
+			a.lease.Release()
+		}
+	}()
 	t.result.Plugin, t.result.Engine = a.plugin(), a.description.Engine
 
 	f, err := t.look(a)
@@ -134,6 +139,7 @@ func (t *turn) tidy(a *access) error {
 // context has ended.
 func (t *turn) bounded(doing string, f func(ctx context.Context) error) error {
 	c := t.runner.call(t.ctx, stallTimeout(t.store), func(ctx context.Context, _ func()) error { return f(ctx) })
+	t.hung = t.hung || c.ending == hung
 	switch {
 	case c.ending == hung && !c.stalled:
 		return fmt.Errorf("%s: %w", doing, t.ctx.Err())
@@ -175,7 +181,7 @@ func (t *turn) compact(a *access, d policy.Decision) verdict {
 	}
 	v := t.question().judgeCompact(c, t.doubt)
 	if c.ending == hung {
-		t.calling = c.over
+		t.hung, t.calling = true, c.over
 	}
 	if v.outcome == history.Unknown {
 		t.lost = true

@@ -237,6 +237,9 @@ func TestHungCall(t *testing.T) {
 		if n := w.clients.balance(); n != 0 {
 			t.Errorf("%d leases are held for a call that was given up", n)
 		}
+		if n := w.clients.discarded; n != 1 {
+			t.Errorf("%d backends were discarded, want the one that hangs", n)
+		}
 		if running := w.runner.Running(); len(running) != 0 {
 			t.Errorf("runs %v are said to go on", running)
 		}
@@ -278,6 +281,9 @@ func TestHungMeasurement(t *testing.T) {
 		r := w.run(store).Results[0]
 		if r.Outcome != history.Failed || r.Attempts != 0 || !strings.Contains(r.Reason, "no answer for 5m0s") {
 			t.Errorf("got %+v", r)
+		}
+		if n := w.clients.discarded; n != 1 {
+			t.Errorf("%d backends were discarded, want the one that does not answer", n)
 		}
 	})
 }

@@ -126,6 +126,7 @@ type clients struct {
 
 	mu                 sync.Mutex
 	acquired, released int
+	discarded          int // of those released
 	byStore            map[string]int
 }
 
@@ -185,6 +186,13 @@ func (l *lease) Release() {
 	l.clients.mu.Lock()
 	defer l.clients.mu.Unlock()
 	l.clients.released++
+}
+
+func (l *lease) Discard(string) {
+	l.Release()
+	l.clients.mu.Lock()
+	defer l.clients.mu.Unlock()
+	l.clients.discarded++
 }
 
 // recorder is a Publisher that remembers, and may react.

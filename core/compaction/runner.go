@@ -48,8 +48,12 @@ type Lease interface {
 	// Backend may be an sdk.Sweeper and an sdk.StoreLister too.
 	Backend() sdk.Backend
 	Description() sdk.Description
-	// Release is called once. A call that was given up may still be under way.
+	// Release or Discard is called, once.
 	Release()
+	// Discard is Release for a backend with a call that was given up and may
+	// still be under way: nobody should get it again. Reason completes the
+	// sentence "plugin x is down: …".
+	Discard(reason string)
 }
 
 // History remembers runs; *history.DB does.

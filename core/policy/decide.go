@@ -47,7 +47,7 @@ func Decide(s Settings, in Input) Decision {
 	}
 	if gap, left := sinceLast(s, in); left > 0 && !in.Manual {
 		return Decision{Skip, "min_gap", fmt.Sprintf(
-			"compacted %s ago, less than the %s between two compactions of a store: worth another look from %s",
+			"the last compaction began %s ago, less than the %s between two compactions of a store: worth another look from %s",
 			span(gap), span(s.MinGap), moment(in.Now.Add(left)))}
 	}
 	switch {

@@ -34,6 +34,7 @@ With --json each event is one line with one JSON document.`,
 				since = 0
 			}
 			err = client.Events(c.Context(), since, s.printEvent)
+			s.json = false // from here on a document would be taken for an event
 			if c.Context().Err() != nil {
 				return nil // Ctrl-C is how one stops following
 			}

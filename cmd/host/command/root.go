@@ -158,11 +158,17 @@ func (s *session) explain(err error) {
 		return
 	}
 	if s.json {
+		problem := struct {
+			Error       string              `json:"error"`
+			Hint        string              `json:"hint,omitempty"`
+			Diagnostics []config.Diagnostic `json:"diagnostics,omitempty"`
+		}{Error: err.Error(), Hint: sdk.HintOf(err)}
+		var mistakes *config.Diagnostics
+		if errors.As(err, &mistakes) {
+			problem.Diagnostics = mistakes.List()
+		}
 		// Nothing better can be done about an output that cannot be written.
-		_ = s.printJSON(struct {
-			Error string `json:"error"`
-			Hint  string `json:"hint,omitempty"`
-		}{err.Error(), sdk.HintOf(err)})
+		_ = s.printJSON(problem)
 	}
 	fmt.Fprintf(s.Err, "wring: %v\n", err)
 	if hint := sdk.HintOf(err); hint != "" {

@@ -1,10 +1,13 @@
 package command
 
 import (
+	"errors"
+
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
 
 	"github.com/wringdb/wring/core/daemon"
+	"github.com/wringdb/wring/sdk"
 )
 
 func newRun(s *session) *cobra.Command {
@@ -31,10 +34,15 @@ its data directory.`,
 			if s.verbose {
 				level = hclog.Debug
 			}
-			return daemon.Run(ctx, daemon.Config{
+			err := daemon.Run(ctx, daemon.Config{
 				File: file, Version: s.version, SelfDir: selfDir(),
 				Logger: hclog.New(&hclog.LoggerOptions{Name: "wring", Level: level, Output: s.Err, JSONFormat: logJSON}),
 			})
+			if errors.Is(err, sdk.ErrBusy) {
+				s.explain(err)
+				return outcomeError(exitFailed) // another host is no deferral: nobody tries this one again
+			}
+			return err
 		},
 	}
 	c.Flags().BoolVar(&logJSON, "log-json", false, "log in JSON")

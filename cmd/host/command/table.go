@@ -91,14 +91,24 @@ func span(d time.Duration) string {
 	switch {
 	case d < time.Second:
 		return d.Round(time.Millisecond).String()
-	case d < time.Minute:
+	case d < time.Minute-50*time.Millisecond:
 		return d.Round(100 * time.Millisecond).String()
-	case d < time.Hour:
-		return strings.TrimSuffix(d.Round(time.Second).String(), "0s")
-	case d < 24*time.Hour:
-		return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
+	case d < time.Hour-500*time.Millisecond:
+		return withoutZero(d.Round(time.Second))
+	case d < 24*time.Hour-30*time.Second:
+		return withoutZero(d.Round(time.Minute))
 	}
-	return fmt.Sprintf("%dd%dh", int(d.Hours())/24, int(d.Hours())%24)
+	hours := d.Round(time.Hour) / time.Hour
+	return fmt.Sprintf("%dd%dh", hours/24, hours%24)
+}
+
+// withoutZero leaves out seconds that are none: "5m" for "5m0s", but "5m10s".
+func withoutZero(d time.Duration) string {
+	text := d.String()
+	if minutes, ok := strings.CutSuffix(text, "m0s"); ok {
+		return minutes + "m"
+	}
+	return text
 }
 
 func milliseconds(ms int64) string { return span(time.Duration(ms) * time.Millisecond) }

@@ -108,7 +108,7 @@ func writeOn(path string) error {
 		close(ended)
 	}()
 	for i := 0; ; i++ {
-		if err := put(db, fmt.Sprintf("%06d", i%5000), strings.Repeat("x", i%700)); err != nil {
+		if err := put(db, fmt.Sprintf("%03d", i%500), strings.Repeat("x", i%700)); err != nil {
 			return err
 		}
 		if i == 0 {

@@ -70,7 +70,7 @@ func TestMeasureUnderAWriter(t *testing.T) {
 				continue
 			}
 			answers++
-			if ratio := float64(f.LiveBytes) / float64(quiet.LiveBytes); ratio < 0.85 || ratio > 1.5 {
+			if ratio := float64(f.LiveBytes) / float64(quiet.LiveBytes); ratio < 0.8 || ratio > 1.25 {
 				t.Errorf("%d live bytes, %d before the writer began", f.LiveBytes, quiet.LiveBytes)
 			}
 		}

@@ -211,6 +211,30 @@ func TestSampledIsNearExact(t *testing.T) {
 	}
 }
 
+// However small a sample is, it finds no damage where there is none, and it is
+// not far off.
+func TestTinySamples(t *testing.T) {
+	for _, shape := range bolttest.Shapes() {
+		for _, noFreelist := range []bool{false, true} {
+			path := generate(t, bolttest.Spec{
+				Seed: 1, LiveBytes: 500 << 10, GarbageRatio: 0.3, Shape: shape, NoFreelistSync: noFreelist, PageSize: 1 << 10,
+			})
+			exact := measure(t, path, probe.Config{Depth: probe.Exact})
+			for limit := 32; limit <= 512; limit += 16 {
+				m, err := tryMeasure(path, probe.Config{Depth: probe.Sampled, SamplePages: limit})
+				if err != nil {
+					t.Errorf("%s, %d pages: %v", shape, limit, err)
+					continue
+				}
+				if off := math.Abs(float64(m.UsedBytes)/float64(exact.UsedBytes) - 1); off > 0.4 {
+					t.Errorf("%s (no freelist: %v), %d pages: %d bytes used, exactly %d: %.0f%% off",
+						shape, noFreelist, limit, m.UsedBytes, exact.UsedBytes, 100*off)
+				}
+			}
+		}
+	}
+}
+
 func TestQuickReadsNextToNothing(t *testing.T) {
 	path := generate(t, bolttest.Spec{Seed: 1, LiveBytes: 2 << 20, GarbageRatio: 0.5, Shape: bolttest.ShapeAppend})
 	f, err := os.Open(path)

@@ -32,7 +32,8 @@ type sampler struct {
 	picture *picture
 	random  *rand.Rand
 
-	weight  float64 // of a node at this height
+	weight  float64              // of a node at this height
+	seen    map[page.ID]struct{} // nodes that were read
 	sampled int64
 	sum     struct {
 		buckets, inline, keys, branches, leaves, overflow float64
@@ -50,7 +51,7 @@ type sampledBucket struct{ partial bool }
 
 // all returns what the trees hold, extrapolated.
 func (s *sampler) all() (Estimate, error) {
-	s.weight = 1
+	s.weight, s.seen = 1, make(map[page.ID]struct{})
 	// Any fixed seed will do: the same file gives the same answer.
 	s.random = rand.New(rand.NewPCG(1, 2))
 	refs, depth := []ref{{s.file.Meta.Root, new(sampledBucket)}}, 0
@@ -58,10 +59,6 @@ func (s *sampler) all() (Estimate, error) {
 		var err error
 		if refs, err = s.height(s.choose(refs)); err != nil {
 			return Estimate{}, err
-		}
-		// Pages that refer to each other in a circle would go on for ever.
-		if reached := s.sum.branches + s.sum.leaves; depth == maxDepth || reached > 2*float64(s.file.Meta.HighWater)+float64(s.limit) {
-			return Estimate{}, &page.Error{Page: s.file.Meta.Root, Problem: "is the root of a tree that has a loop in it"}
 		}
 	}
 	whole, round := s.weight == 1, func(f float64) int64 { return int64(f + 0.5) }
@@ -76,9 +73,6 @@ func (s *sampler) all() (Estimate, error) {
 		Whole:   whole,
 	}, nil
 }
-
-// maxDepth is more than any file has.
-const maxDepth = 1 << 14
 
 // choose leaves about as many refs as may be read. Buckets of few pages stay
 // whole, for they cannot share pages; larger ones are sampled in pieces. Each
@@ -101,7 +95,7 @@ func (s *sampler) choose(refs []ref) []ref {
 			}
 		}
 	}
-	s.weight *= float64(len(units)) / float64(n)
+	s.weight *= float64(len(refs)) / float64(len(chosen))
 	return chosen
 }
 
@@ -136,7 +130,9 @@ func (s *sampler) height(refs []ref) ([]ref, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.node(&n)
+		if err := s.node(&n); err != nil {
+			return nil, err
+		}
 		if !n.Leaf {
 			for j := range n.Count {
 				below = append(below, ref{n.Child(j), r.bucket})
@@ -168,7 +164,13 @@ func (s *sampler) packed(p *packer, b *sampledBucket) {
 	}
 }
 
-func (s *sampler) node(n *page.Node) {
+// node counts a node. Reading none twice is what ends the walk in a file whose
+// pages lead to each other in a circle.
+func (s *sampler) node(n *page.Node) error {
+	if _, ok := s.seen[n.ID]; ok {
+		return twice(n.ID)
+	}
+	s.seen[n.ID] = struct{}{}
 	s.sampled++
 	used := n.Used()
 	s.sum.used += s.weight * float64(used)
@@ -180,6 +182,7 @@ func (s *sampler) node(n *page.Node) {
 		s.sum.branches += s.weight * float64(n.Pages)
 	}
 	s.picture.node(n, used)
+	return nil
 }
 
 // leaf gives a leaf's entries to p and adds the roots of its buckets to below.

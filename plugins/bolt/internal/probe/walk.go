@@ -84,7 +84,7 @@ func (w *walker) tree(id page.ID, p *packer, low, high []byte, depth int) error 
 	}
 	for i := range n.Pages {
 		if !w.reached.add(id + page.ID(i)) {
-			return &page.Error{Page: id + page.ID(i), Problem: "is referenced twice"}
+			return twice(id + page.ID(i))
 		}
 	}
 	w.note(&n, depth)
@@ -92,6 +92,10 @@ func (w *walker) tree(id page.ID, p *packer, low, high []byte, depth int) error 
 		return w.leaf(&n, p, low, high, depth)
 	}
 	return w.branch(&n, p, low, high, depth)
+}
+
+func twice(id page.ID) error {
+	return &page.Error{Page: id, Problem: "is referenced twice"}
 }
 
 func (w *walker) note(n *page.Node, depth int) {

@@ -131,7 +131,7 @@ func start(ctx context.Context, c Config) (h *host, err error) {
 		RuntimeDir: filepath.Join(loaded.DataDir, "run"),
 	})
 	h.runner = compaction.New(compaction.Config{
-		Clients: clients{h.supervisor}, History: h.history, Bus: h.bus, Logger: c.Logger,
+		Clients: Clients{h.supervisor}, History: h.history, Bus: h.bus, Logger: c.Logger,
 		MaxParallel: loaded.MaxParallel, Groups: loaded.Groups,
 	})
 	h.plan(loaded.Stores, time.Now())
@@ -172,10 +172,13 @@ func (h *host) followSignals(ctx context.Context) {
 	}
 }
 
-// clients hands the supervisor's leases to the runner.
-type clients struct{ *supervise.Supervisor }
+// Clients hands the leases of a supervisor to a runner.
+type Clients struct{ *supervise.Supervisor }
 
-func (c clients) Acquire(ctx context.Context, store config.Store) (compaction.Lease, error) {
+var _ compaction.Clients = Clients{}
+
+// Acquire implements compaction.Clients.
+func (c Clients) Acquire(ctx context.Context, store config.Store) (compaction.Lease, error) {
 	lease, err := c.Supervisor.Acquire(ctx, store)
 	if err != nil {
 		return nil, err

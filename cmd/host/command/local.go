@@ -13,6 +13,7 @@ import (
 	"github.com/wringdb/wring/core/catalog"
 	"github.com/wringdb/wring/core/compaction"
 	"github.com/wringdb/wring/core/config"
+	"github.com/wringdb/wring/core/daemon"
 	"github.com/wringdb/wring/core/event"
 	"github.com/wringdb/wring/core/supervise"
 )
@@ -49,19 +50,8 @@ func (s *session) openLocal(ctx context.Context) (*local, error) {
 	l.supervisor = supervise.New(supervise.Config{
 		Catalog: l.catalog, Logger: logger, Events: l.bus, RuntimeDir: runtimeDir, HostVersion: s.version,
 	})
-	l.runner = compaction.New(compaction.Config{Clients: clients{l.supervisor}, Bus: l.bus, Logger: logger})
+	l.runner = compaction.New(compaction.Config{Clients: daemon.Clients{Supervisor: l.supervisor}, Bus: l.bus, Logger: logger})
 	return l, nil
-}
-
-// clients hands the supervisor's leases to the runner.
-type clients struct{ *supervise.Supervisor }
-
-func (c clients) Acquire(ctx context.Context, store config.Store) (compaction.Lease, error) {
-	lease, err := c.Supervisor.Acquire(ctx, store)
-	if err != nil {
-		return nil, err
-	}
-	return lease, nil
 }
 
 func (l *local) close() {
@@ -125,7 +115,3 @@ func (s *session) logger() hclog.Logger {
 	}
 	return hclog.New(&hclog.LoggerOptions{Name: "wring", Level: level, Output: s.Err})
 }
-
-var _ compaction.Clients = clients{}
-
-var _ config.Describer = (*catalog.Catalog)(nil)

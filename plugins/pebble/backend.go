@@ -63,7 +63,9 @@ type Config struct {
 
 // New makes a backend. It takes at most one Config that sets Name or Version;
 // the lists of several are joined.
-func New(configs ...Config) sdk.Backend {
+func New(configs ...Config) sdk.Backend { return newBackend(configs...) }
+
+func newBackend(configs ...Config) *backend {
 	b := &backend{fs: vfs.Default, sampleBytes: sampleBytes}
 	for _, c := range configs {
 		b.config.Name = cmp.Or(c.Name, b.config.Name)

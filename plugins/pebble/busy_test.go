@@ -57,7 +57,7 @@ func TestLockedByItself(t *testing.T) {
 	if err := os.Symlink(path, link); err != nil {
 		t.Fatal(err)
 	}
-	b := New().(*backend)
+	b := newBackend()
 	var once sync.Once
 	var second, measured error
 	b.fs = &hookFS{FS: vfs.Default, hook: func(string, string) error {

@@ -248,7 +248,7 @@ func thickTables(db *pebbledb.DB) (n int, err error) {
 // open opens the store for writing, lets work do its part, and closes it when
 // Pebble has nothing left to do.
 func (c *compaction) open(ctx context.Context, own *ownOptions, automatic bool, work func(*pebbledb.DB, *events) error) (err error) {
-	fs := &workFS{FS: c.fs, traffic: &c.traffic, options: own.text}
+	fs := &workFS{FS: c.fs, traffic: &c.traffic, options: own.text, cancelled: ctx.Err}
 	events := &events{}
 	options := own.parsed.Clone()
 	options.FS = fs
@@ -278,9 +278,7 @@ func (c *compaction) open(ctx context.Context, own *ownOptions, automatic bool, 
 			err = workError("close", c.path, cerr)
 		}
 	}()
-	// From here on a cancelled context stops the writing of tables. Not before:
-	// Open retries its flushes for ever.
-	defer context.AfterFunc(ctx, func() { fs.stop(ctx.Err()) })()
+	fs.heeds.Store(true)
 	err = work(db, events)
 	switch {
 	case ctx.Err() != nil:

@@ -94,18 +94,20 @@ type workFS struct {
 	// options is the text that stays in the OPTIONS file: ours would name
 	// the cache and the pacing of this compaction as the store's.
 	options []byte
-	// stopped holds the error that writes of tables fail with. Only then does
-	// Pebble give up a running compaction; it removes what it wrote so far.
-	stopped atomic.Pointer[error]
+	// cancelled is the context's Err. Once it returns an error, so do writes of
+	// tables: only then does Pebble give up a running compaction, and it removes
+	// what it wrote so far.
+	cancelled func() error
+	// heeds is set once cancelled counts. It does not while the store is being
+	// opened, when Pebble retries its flushes for ever.
+	heeds atomic.Bool
 }
 
-func (f *workFS) stop(err error) { f.stopped.Store(&err) }
-
 func (f *workFS) check(name string) error {
-	if err := f.stopped.Load(); err != nil && isTable(name) {
-		return *err
+	if !f.heeds.Load() || !isTable(name) {
+		return nil
 	}
-	return nil
+	return f.cancelled()
 }
 
 func isTable(name string) bool {

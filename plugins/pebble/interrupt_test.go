@@ -24,7 +24,7 @@ import (
 // unreferenced is how many bytes of tables no version of the store refers to.
 func unreferenced(t *testing.T, path string) int64 {
 	t.Helper()
-	v, err := New().(*backend).openView(path, nil, false, 0, &traffic{})
+	v, err := newBackend().openView(path, nil, false, 0, &traffic{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,12 +69,12 @@ func TestCancel(t *testing.T) {
 // TestCancelWithinStep cancels while a table is being written. Pebble itself
 // would write the step to its end.
 func TestCancelWithinStep(t *testing.T) {
-	path := generate(t, pebbletest.Spec{Shape: pebbletest.Overwrites, LiveBytes: 12 << 20})
+	path := generate(t, pebbletest.Spec{Shape: pebbletest.Overwrites, LiveBytes: 6 << 20})
 	digest, _ := contentOf(t, path)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	var after atomic.Int64
-	b := New().(*backend)
+	b := newBackend()
 	b.fs = &hookFS{FS: vfs.Default, hook: func(operation, name string) error {
 		if operation != "write" || !isTable(name) {
 			return nil
@@ -93,8 +93,8 @@ func TestCancelWithinStep(t *testing.T) {
 	if took := time.Since(started); took > 5*time.Second {
 		t.Errorf("cancelling took %v", took)
 	}
-	// A whole compaction writes some 8 MB of tables, a block at a time.
-	if n := after.Load(); n > 100 {
+	// A whole compaction writes some 3 MB of tables, a few blocks at a time.
+	if n := after.Load(); n > 3 {
 		t.Errorf("%d writes of tables after the cancel", n)
 	}
 	if got, _ := contentOf(t, path); got != digest {
@@ -110,12 +110,12 @@ func TestCancelWithinStep(t *testing.T) {
 
 // TestNoSpace lets the file system run full at some table.
 func TestNoSpace(t *testing.T) {
-	for _, failing := range []int{1, 2} {
+	for _, failing := range []int{1, 3} {
 		t.Run(fmt.Sprintf("table %d", failing), func(t *testing.T) {
-			path := generate(t, pebbletest.Spec{Shape: pebbletest.Churn, LiveBytes: 4 << 20})
+			path := generate(t, pebbletest.Spec{LiveBytes: 2 << 20, Adjust: smallTables})
 			digest, _ := contentOf(t, path)
 			var tables atomic.Int64
-			b := New().(*backend)
+			b := newBackend()
 			b.fs = &hookFS{FS: vfs.Default, hook: func(operation, name string) error {
 				if operation == "create" && isTable(name) && tables.Add(1) >= int64(failing) {
 					return &os.PathError{Op: "open", Path: name, Err: syscall.ENOSPC}
@@ -140,7 +140,7 @@ func TestNoSpace(t *testing.T) {
 func TestPreflight(t *testing.T) {
 	path := generate(t, pebbletest.Spec{})
 	before := files(t, path)
-	b := New().(*backend)
+	b := newBackend()
 	b.fs = fullFS{vfs.Default}
 	_, err := b.Compact(context.Background(), sdk.CompactRequest{Store: sdk.Store{Path: path}}, func(sdk.Progress) {})
 	if !errors.Is(err, sdk.ErrNoSpace) {
@@ -192,7 +192,7 @@ func TestKill(t *testing.T) {
 		t.Run(fmt.Sprintf("at change %d of %d", at, changes), func(t *testing.T) {
 			path, _, err := die(t, at)
 			var exit *exec.ExitError
-			if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+			if !errors.As(err, &exit) || exit.String() != "signal: killed" {
 				t.Fatalf("the process ended with %v, want a kill", err)
 			}
 			if got, _ := contentOf(t, path); got != digest {

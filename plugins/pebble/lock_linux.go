@@ -30,19 +30,20 @@ func lockOwner(path string) int {
 		return 0
 	}
 	defer func() { _ = locks.Close() }() // only read
-	device := fmt.Sprintf("%02x:%02x", unix.Major(uint64(stat.Dev)), unix.Minor(uint64(stat.Dev)))
+	dev := uint64(stat.Dev)              //nolint:unconvert // narrower on some architectures
+	device := fmt.Sprintf("%02x:%02x", unix.Major(dev), unix.Minor(dev))
 	for scan := bufio.NewScanner(locks); scan.Scan(); {
 		fields := strings.Fields(scan.Text())
 		if len(fields) < 6 || fields[1] != "POSIX" { // a waiter has "->" there
 			continue
 		}
-		dev, inode, ok := cutLast(fields[5])
+		onDevice, inode, ok := cutLast(fields[5])
 		pid, err := strconv.Atoi(fields[4])
 		if !ok || err != nil || pid <= 0 || inode != strconv.FormatUint(stat.Ino, 10) {
 			continue
 		}
 		// Overlay and btrfs show another device in stat than in the table.
-		if dev == device || hasOpen(pid, path) {
+		if onDevice == device || hasOpen(pid, path) {
 			return pid
 		}
 	}

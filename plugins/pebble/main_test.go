@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -108,16 +109,16 @@ func compactAndDie(store string) error {
 	if err != nil {
 		return err
 	}
-	changes := 0
-	b := New().(*backend)
+	var changes atomic.Int64
+	b := newBackend()
 	b.fs = &hookFS{FS: vfs.Default, hook: func(string, string) error {
-		if changes++; changes == at {
+		if changes.Add(1) == int64(at) {
 			return syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		}
 		return nil
 	}}
 	_, err = b.Compact(context.Background(), sdk.CompactRequest{Store: sdk.Store{Path: store}}, func(sdk.Progress) {})
-	fmt.Println(changes)
+	fmt.Println(changes.Load())
 	return err
 }
 

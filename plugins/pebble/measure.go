@@ -13,7 +13,7 @@ const (
 	// attempts at opening a store that somebody may be writing to.
 	attempts = 3
 	// attemptDelay grows with each attempt.
-	attemptDelay = 50 * time.Millisecond
+	attemptDelay = 20 * time.Millisecond
 	// replayBytes is how much of the write-ahead log a measurement replays into
 	// memory; longer logs are left out of it.
 	replayBytes = 256 << 20

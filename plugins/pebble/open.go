@@ -49,7 +49,7 @@ func (e *events) hasFailed() bool {
 	return e.failed != ""
 }
 
-// errors returns the first error of the background, corruption before others.
+// first returns the first error of the background, corruption before others.
 func (e *events) first() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()

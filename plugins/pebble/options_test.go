@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	pebbledb "github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -37,6 +38,11 @@ func TestOptionsStay(t *testing.T) {
 		{name: "20 bits, overwritten", spec: pebbletest.Spec{FilterBits: 20, Shape: pebbletest.Overwrites}, bits: 20, note: "20 bits per key, as in the tables"},
 		{name: "bits by option", spec: pebbletest.Spec{FilterBits: 5}, option: sdk.Options{optionFilterBits: 16.0}, bits: 16, note: "16 bits per key, as the option says"},
 		{name: "too few keys to tell 7 bits from 10", spec: pebbletest.Spec{FilterBits: 7, LiveBytes: 64 << 10}, bits: 10, note: "10 bits per key, as in the tables"},
+		{name: "values in blob files", spec: pebbletest.Spec{Format: pebbledb.FormatNewest, Adjust: func(o *pebbledb.Options) {
+			o.Experimental.ValueSeparationPolicy = func() pebbledb.ValueSeparationPolicy {
+				return pebbledb.ValueSeparationPolicy{Enabled: true, MinimumSize: 128, MaxBlobReferenceDepth: 5, RewriteMinimumAge: time.Hour, TargetGarbageRatio: 1}
+			}
+		}}},
 		{name: "sizes and compression", spec: pebbletest.Spec{Adjust: func(o *pebbledb.Options) {
 			for i := range o.Levels {
 				o.Levels[i].BlockSize = 16 << 10
@@ -52,6 +58,7 @@ func TestOptionsStay(t *testing.T) {
 			path := generate(t, c.spec)
 			before := optionsOf(t, path)
 			format := markers(t, path)
+			digest, _ := contentOf(t, path)
 			compressionBefore := compressions(t, path)
 			result, err := New().Compact(context.Background(), sdk.CompactRequest{Store: sdk.Store{Path: path}, Options: c.option}, func(sdk.Progress) {})
 			if err != nil {
@@ -59,6 +66,9 @@ func TestOptionsStay(t *testing.T) {
 			}
 			if result.NoOp {
 				t.Fatal("nothing was compacted")
+			}
+			if after, _ := contentOf(t, path); after != digest {
+				t.Error("content changed")
 			}
 			if after := optionsOf(t, path); after != before {
 				t.Errorf("the OPTIONS file reads\n%s\nbefore\n%s", after, before)
@@ -122,7 +132,7 @@ func compressions(t *testing.T, path string) string {
 // view4test opens a store without its lock until the test ends.
 func view4test(t *testing.T, path string) *view {
 	t.Helper()
-	v, err := New().(*backend).openView(path, nil, false, 0, &traffic{})
+	v, err := newBackend().openView(path, nil, false, 0, &traffic{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,7 +225,7 @@ func TestOwnCode(t *testing.T) {
 				t.Errorf("content changed: %v", err)
 			}
 			// What makes the store its own must have survived.
-			v, err := New(c.config).(*backend).openView(path, nil, false, 0, &traffic{})
+			v, err := newBackend(c.config).openView(path, nil, false, 0, &traffic{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -238,9 +248,13 @@ func refusals(b sdk.Backend, path string) map[string]error {
 // TestRefused has directories that are no store, or none for this backend, and
 // stores that are damaged. Each gets a typed error and stays as it is.
 func TestRefused(t *testing.T) {
+	template := generate(t, pebbletest.Spec{FilterBits: 10})
 	store := func(change func(t *testing.T, path string)) func(*testing.T) string {
 		return func(t *testing.T) string {
-			path := generate(t, pebbletest.Spec{FilterBits: 10})
+			path := filepath.Join(t.TempDir(), "store")
+			if err := os.CopyFS(path, os.DirFS(template)); err != nil {
+				t.Fatal(err)
+			}
 			change(t, path)
 			return path
 		}
@@ -290,14 +304,8 @@ func TestRefused(t *testing.T) {
 			}
 		}
 	}
-	setting := func(old, new string) func(*testing.T, string) {
-		return edit("OPTIONS-*", func(text []byte) []byte {
-			changed := strings.Replace(string(text), old, new, 1)
-			if changed == string(text) {
-				panic("the OPTIONS file has no " + old)
-			}
-			return []byte(changed)
-		})
+	setting := func(old, changed string) func(*testing.T, string) {
+		return func(t *testing.T, path string) { editOptions(t, path, old, changed) }
 	}
 	half := func(b []byte) []byte { return b[:len(b)/2] }
 	garble := func(b []byte) []byte {

@@ -45,7 +45,7 @@ func TestPrediction(t *testing.T) {
 	fmt.Fprintf(&report, "%-26s %9s %9s %9s %9s %9s\n", "in KiB", "allocated", "reclaimed", "quick", "sampled", "exact")
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			c.spec.LiveBytes, c.spec.Seed = 3<<20, 1
+			c.spec.LiveBytes, c.spec.Seed = 2<<20, 1
 			path := generate(t, c.spec)
 			predicted := map[sdk.Depth]sdk.Fragmentation{}
 			for _, depth := range []sdk.Depth{sdk.DepthQuick, sdk.DepthSampled, sdk.DepthExact} {

@@ -11,26 +11,28 @@ import (
 	"github.com/wringdb/wring/sdk"
 )
 
+// smallTables lets a store of a few megabytes have many tables.
+func smallTables(o *pebbledb.Options) {
+	for i := range o.TargetFileSizes {
+		o.TargetFileSizes[i] = 256 << 10
+	}
+}
+
 // TestSampling gives the sample a tenth of the store to read.
 func TestSampling(t *testing.T) {
-	small := func(o *pebbledb.Options) {
-		for i := range o.TargetFileSizes {
-			o.TargetFileSizes[i] = 256 << 10
-		}
-	}
 	cases := []pebbletest.Spec{
-		{Shape: pebbletest.Deletes, Adjust: small},
-		{Shape: pebbletest.Deletes, Garbage: 0.8},
-		{Shape: pebbletest.Overwrites, Adjust: small},
+		{Shape: pebbletest.Deletes, Adjust: smallTables},
+		{Shape: pebbletest.Deletes, Garbage: 0.7},
+		{Shape: pebbletest.Overwrites, Adjust: smallTables},
 		{Shape: pebbletest.Overwrites},
-		{Shape: pebbletest.RangeDeletes, Adjust: small},
-		{Shape: pebbletest.Churn, Adjust: small},
+		{Shape: pebbletest.RangeDeletes, Adjust: smallTables},
+		{Shape: pebbletest.Churn, Adjust: smallTables},
 	}
 	for i, spec := range cases {
 		t.Run(fmt.Sprintf("%d %s", i, spec.Shape), func(t *testing.T) {
-			spec.LiveBytes = 8 << 20
+			spec.LiveBytes = 6 << 20
 			path := generate(t, spec)
-			b := New().(*backend)
+			b := newBackend()
 			b.sampleBytes = 1 << 20
 			tr := &traffic{}
 			f := measureWith(t, b, path, sdk.DepthSampled, tr)

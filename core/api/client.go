@@ -171,6 +171,9 @@ func (c *Client) explain(err error) error {
 			WithHint("the socket is open to the user who runs the host only; run this as that user")
 	case errors.Is(err, context.Canceled):
 		return sdk.ErrCancelled
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+		return sdk.Errorf(sdk.ErrConnection, "the host at %s ended before it answered", c.socket).
+			WithHint("start it again with: wring run; what it was doing then shows in: wring history")
 	}
 	return fmt.Errorf("ask the host at %s: %w", c.socket, err)
 }

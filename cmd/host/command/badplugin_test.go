@@ -44,13 +44,13 @@ func badPluginMain() {
 		fmt.Fprintln(os.Stderr, "bad: cannot find libbad.so.3")
 		os.Exit(7)
 	case mode == "hang-at-start" && launched:
-		select {}
+		forEver()
 	case mode == "rubbish" && launched:
 		fmt.Println("Welcome to the bad plugin!")
 		os.Exit(0)
 	case mode == "old-handshake" && launched:
 		fmt.Println("1|99|unix|/tmp/none.sock|grpc|")
-		select {}
+		forEver()
 	case mode == "wrong-protocol":
 		fmt.Println(`{"protocol_version":99,"name":"bad","version":"7.0.0","engine":"bad","capabilities":{"modes":["only"]}}`)
 		return
@@ -97,7 +97,7 @@ func (b badBackend) Compact(ctx context.Context, req sdk.CompactRequest, report 
 		<-ctx.Done()
 		return sdk.CompactResult{}, ctx.Err()
 	case "hang":
-		select {}
+		forEver()
 	case "panic":
 		panic("page 17 is not there")
 	case "fail", "fail-once":

@@ -150,7 +150,7 @@ func hold(args []string) error {
 	}
 	fmt.Println("holding")
 	if !*write {
-		select {}
+		forEver()
 	}
 	for i := range uint64(1 << 40) {
 		if err := put(binary.BigEndian.AppendUint64(nil, i%4096), make([]byte, 200)); err != nil {
@@ -161,6 +161,13 @@ func hold(args []string) error {
 		}
 	}
 	return errors.New("written enough")
+}
+
+// forEver waits to be killed.
+func forEver() {
+	for {
+		time.Sleep(time.Hour)
+	}
 }
 
 func openBolt(path string) (put func(k, v []byte) error, err error) {

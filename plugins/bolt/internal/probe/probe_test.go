@@ -226,10 +226,50 @@ func TestTinySamples(t *testing.T) {
 					t.Errorf("%s, %d pages: %v", shape, limit, err)
 					continue
 				}
-				if off := math.Abs(float64(m.UsedBytes)/float64(exact.UsedBytes) - 1); off > 0.4 {
+				if off := math.Abs(float64(m.UsedBytes)/float64(exact.UsedBytes) - 1); off > 0.3 {
 					t.Errorf("%s (no freelist: %v), %d pages: %d bytes used, exactly %d: %.0f%% off",
 						shape, noFreelist, limit, m.UsedBytes, exact.UsedBytes, 100*off)
 				}
+			}
+		}
+	}
+}
+
+// A small bucket does not stand for a large one that happens to be beside it.
+func TestTinySamplesOfUnequalBuckets(t *testing.T) {
+	path := generate(t, bolttest.Spec{Seed: 1, LiveBytes: 3 << 20, GarbageRatio: 0.5})
+	db, err := bbolt.Open(path, 0, &bbolt.Options{NoSync: true, Timeout: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Update(func(tx *bbolt.Tx) error {
+		for _, name := range []string{"a", "z"} {
+			b, err := tx.CreateBucket([]byte(name))
+			if err != nil {
+				return err
+			}
+			for i := range 300 {
+				if err := b.Put(fmt.Appendf(nil, "%03d", i), make([]byte, 20)); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	exact := measure(t, path, probe.Config{Depth: probe.Exact})
+	for limit := 32; limit <= 512; limit += 8 {
+		m := measure(t, path, probe.Config{Depth: probe.Sampled, SamplePages: limit})
+		for what, off := range map[string]float64{
+			"used bytes":   float64(m.UsedBytes)/float64(exact.UsedBytes) - 1,
+			"packed pages": float64(m.PackedPages)/float64(exact.PackedPages) - 1,
+		} {
+			if math.Abs(off) > 0.25 {
+				t.Errorf("%d pages: %s %.0f%% off", limit, what, 100*off)
 			}
 		}
 	}

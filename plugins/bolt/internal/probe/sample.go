@@ -2,6 +2,7 @@ package probe
 
 import (
 	"math/rand/v2"
+	"slices"
 
 	"github.com/wringdb/wring/plugins/bolt/internal/page"
 )
@@ -25,6 +26,9 @@ type Estimate struct {
 // sampler walks all trees height by height and reads at most limit nodes of
 // each height, chosen evenly. What it counts is weighted by how many nodes
 // each one stands for.
+//
+// Its weak spot is a huge bucket among thousands of small ones: until their roots
+// have been read they look alike, and it may not be among those chosen.
 type sampler struct {
 	file    *page.File
 	fill    float64
@@ -32,7 +36,7 @@ type sampler struct {
 	picture *picture
 	random  *rand.Rand
 
-	weight  float64              // of a node at this height
+	whole   bool                 // no node was left out so far
 	seen    map[page.ID]struct{} // nodes that were read
 	sampled int64
 	sum     struct {
@@ -47,21 +51,24 @@ type ref struct {
 	bucket *sampledBucket
 }
 
-type sampledBucket struct{ partial bool }
+type sampledBucket struct {
+	partial bool    // pages of it were left out
+	weight  float64 // how many pages each of its pages at this height stands for
+}
 
 // all returns what the trees hold, extrapolated.
 func (s *sampler) all() (Estimate, error) {
-	s.weight, s.seen = 1, make(map[page.ID]struct{})
+	s.whole, s.seen = true, make(map[page.ID]struct{})
 	// Any fixed seed will do: the same file gives the same answer.
 	s.random = rand.New(rand.NewPCG(1, 2))
-	refs, depth := []ref{{s.file.Meta.Root, new(sampledBucket)}}, 0
+	refs, depth := []ref{{s.file.Meta.Root, &sampledBucket{weight: 1}}}, 0
 	for ; len(refs) > 0; depth++ {
 		var err error
 		if refs, err = s.height(s.choose(refs)); err != nil {
 			return Estimate{}, err
 		}
 	}
-	whole, round := s.weight == 1, func(f float64) int64 { return int64(f + 0.5) }
+	round := func(f float64) int64 { return int64(f + 0.5) }
 	return Estimate{
 		Tally: Tally{
 			Buckets: round(s.sum.buckets), InlineBuckets: round(s.sum.inline), Keys: round(s.sum.keys),
@@ -70,20 +77,49 @@ func (s *sampler) all() (Estimate, error) {
 			Depth: depth, PackedPages: round(s.sum.packed),
 		},
 		Sampled: s.sampled,
-		Whole:   whole,
+		Whole:   s.whole,
 	}, nil
 }
 
-// choose leaves about as many refs as may be read. Buckets of few pages stay
-// whole, for they cannot share pages; larger ones are sampled in pieces. Each
-// unit is as likely to be chosen as any other, and they are spread evenly.
+// choose leaves about as many refs as may be read. A bucket that is entitled to
+// a piece of its own is sampled by itself, and so are all where they are few:
+// what stands for one must not be taken from another. The rest is sampled
+// together, small buckets as a whole, since they cannot share pages.
 func (s *sampler) choose(refs []ref) []ref {
 	if len(refs) <= s.limit {
 		return refs
 	}
-	units := cut(refs)
-	n := max(1, len(units)*s.limit/len(refs))
-	chosen := make([]ref, 0, s.limit)
+	s.whole = false
+	var chosen []ref
+	var rest [][]ref
+	restLength := 0
+	buckets := byBucket(refs)
+	few := len(buckets)*2*pieceLength <= s.limit
+	for _, b := range buckets {
+		n := len(b) * s.limit / len(refs)
+		switch {
+		case n < pieceLength && !few:
+			restLength += len(b)
+			if len(b) > smallBucket {
+				rest = append(rest, pieces(b)...)
+			} else {
+				rest = append(rest, b)
+			}
+		default:
+			chosen = append(chosen, s.pick(pieces(b), len(b), max(n, pieceLength))...)
+		}
+	}
+	return append(chosen, s.pick(rest, restLength, restLength*s.limit/len(refs))...)
+}
+
+// pick chooses units with about n of all total refs, spread evenly and each as
+// likely as any other, and makes what they are part of stand for the rest.
+func (s *sampler) pick(units [][]ref, total, n int) []ref {
+	if total <= n {
+		return slices.Concat(units...)
+	}
+	n = max(1, len(units)*n/total)
+	var chosen []ref
 	for i := range n {
 		low, high := i*len(units)/n, (i+1)*len(units)/n
 		pick := low + s.random.IntN(high-low)
@@ -95,27 +131,26 @@ func (s *sampler) choose(refs []ref) []ref {
 			}
 		}
 	}
-	s.weight *= float64(len(refs)) / float64(len(chosen))
+	for _, b := range byBucket(chosen) {
+		b[0].bucket.weight *= float64(total) / float64(len(chosen))
+	}
 	return chosen
 }
 
-// cut divides refs into the units of a sample.
-func cut(refs []ref) [][]ref {
-	var units [][]ref
+// byBucket divides refs where the bucket changes.
+func byBucket(refs []ref) [][]ref {
+	var groups [][]ref
 	for len(refs) > 0 {
 		n := 1
 		for n < len(refs) && refs[n].bucket == refs[0].bucket {
 			n++
 		}
-		if n > smallBucket {
-			for ; n > pieceLength; n -= pieceLength {
-				units, refs = append(units, refs[:pieceLength]), refs[pieceLength:]
-			}
-		}
-		units, refs = append(units, refs[:n]), refs[n:]
+		groups, refs = append(groups, refs[:n]), refs[n:]
 	}
-	return units
+	return groups
 }
+
+func pieces(refs []ref) [][]ref { return slices.Collect(slices.Chunk(refs, pieceLength)) }
 
 // height reads the nodes and returns those one level below.
 func (s *sampler) height(refs []ref) ([]ref, error) {
@@ -130,7 +165,7 @@ func (s *sampler) height(refs []ref) ([]ref, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := s.node(&n); err != nil {
+		if err := s.node(&n, r.bucket.weight); err != nil {
 			return nil, err
 		}
 		if !n.Leaf {
@@ -143,7 +178,7 @@ func (s *sampler) height(refs []ref) ([]ref, error) {
 			pack.reset(s.file.Meta.PageSize, s.fill)
 			open = r.bucket
 		}
-		if below, err = s.leaf(&n, &pack, below); err != nil {
+		if below, err = s.leaf(&n, &pack, r.bucket.weight, below); err != nil {
 			return nil, err
 		}
 		if i+1 == len(refs) || refs[i+1].bucket != open {
@@ -158,56 +193,56 @@ func (s *sampler) height(refs []ref) ([]ref, error) {
 func (s *sampler) packed(p *packer, b *sampledBucket) {
 	switch _, inline := p.inline(); {
 	case b.partial:
-		s.sum.packed += s.weight * p.partial()
+		s.sum.packed += b.weight * p.partial()
 	case !inline:
-		s.sum.packed += s.weight * float64(p.finish())
+		s.sum.packed += b.weight * float64(p.finish())
 	}
 }
 
 // node counts a node. Reading none twice is what ends the walk in a file whose
 // pages lead to each other in a circle.
-func (s *sampler) node(n *page.Node) error {
+func (s *sampler) node(n *page.Node, weight float64) error {
 	if _, ok := s.seen[n.ID]; ok {
 		return twice(n.ID)
 	}
 	s.seen[n.ID] = struct{}{}
 	s.sampled++
 	used := n.Used()
-	s.sum.used += s.weight * float64(used)
-	s.sum.overflow += s.weight * float64(n.Pages-1)
+	s.sum.used += weight * float64(used)
+	s.sum.overflow += weight * float64(n.Pages-1)
 	if n.Leaf {
-		s.sum.leaves += s.weight * float64(n.Pages)
-		s.sum.leafUsed += s.weight * float64(used)
+		s.sum.leaves += weight * float64(n.Pages)
+		s.sum.leafUsed += weight * float64(used)
 	} else {
-		s.sum.branches += s.weight * float64(n.Pages)
+		s.sum.branches += weight * float64(n.Pages)
 	}
 	s.picture.node(n, used)
 	return nil
 }
 
 // leaf gives a leaf's entries to p and adds the roots of its buckets to below.
-func (s *sampler) leaf(n *page.Node, p *packer, below []ref) ([]ref, error) {
+func (s *sampler) leaf(n *page.Node, p *packer, weight float64, below []ref) ([]ref, error) {
 	for i := range n.Count {
 		key, value := int64(n.KeySize(i)), int64(n.ValueSize(i))
 		p.leaf(key, value, n.IsBucket(i))
-		s.sum.content += s.weight * float64(key)
+		s.sum.content += weight * float64(key)
 		if !n.IsBucket(i) {
-			s.sum.keys += s.weight
-			s.sum.content += s.weight * float64(value)
+			s.sum.keys += weight
+			s.sum.content += weight * float64(value)
 			continue
 		}
-		s.sum.buckets += s.weight
+		s.sum.buckets += weight
 		b, err := n.Bucket(i)
 		if err != nil {
 			return nil, err
 		}
 		if b.Root != 0 {
-			below = append(below, ref{b.Root, new(sampledBucket)})
+			below = append(below, ref{b.Root, &sampledBucket{weight: weight}})
 			continue
 		}
-		s.sum.inline += s.weight
-		s.sum.keys += s.weight * float64(b.Inline.Count)
-		s.sum.content += s.weight * float64(b.Inline.Used()-page.HeaderSize-int64(b.Inline.Count)*page.ElementSize)
+		s.sum.inline += weight
+		s.sum.keys += weight * float64(b.Inline.Count)
+		s.sum.content += weight * float64(b.Inline.Used()-page.HeaderSize-int64(b.Inline.Count)*page.ElementSize)
 	}
 	return below, nil
 }

@@ -67,9 +67,6 @@ type Measurement struct {
 	Retries int
 }
 
-// TreePages are in use by branches and leaves.
-func (m Measurement) TreePages() int64 { return m.BranchPages + m.LeafPages }
-
 // ErrMoving says that transactions were committed faster than the file could be
 // read.
 var ErrMoving = errors.New("the file is being written faster than it can be measured")
@@ -257,12 +254,15 @@ func (m *Measurement) sample(file *page.File, list page.Freelist, c Config, p *p
 		return err
 	}
 	m.Tally, m.SampledNodes, m.Whole = e.Tally, e.Sampled, e.Whole
+	inUse := int64(m.Meta.HighWater) - 2 - m.FreePages - m.FreelistPages
 	if m.Meta.Freelist == page.NoFreelist {
-		m.FreePages = max(0, int64(m.Meta.HighWater)-2-e.BranchPages-e.LeafPages)
+		inUse = min(inUse, e.TreePages())
+		m.FreePages = int64(m.Meta.HighWater) - 2 - inUse
+	}
+	m.scale(float64(inUse) / float64(e.TreePages()))
+	if m.Meta.Freelist == page.NoFreelist {
 		return nil
 	}
-	inUse := int64(m.Meta.HighWater) - 2 - m.FreePages - m.FreelistPages
-	m.scale(float64(inUse) / float64(e.BranchPages+e.LeafPages))
 	if list.IDs != nil || list.Count == 0 {
 		p.takeAllBut(list.IDs)
 		m.Map = p.percent()

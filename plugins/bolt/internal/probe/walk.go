@@ -26,6 +26,9 @@ type Tally struct {
 	PackedPages int64
 }
 
+// TreePages are in use by branches and leaves.
+func (t Tally) TreePages() int64 { return t.BranchPages + t.LeafPages }
+
 // Items of content: keys plus buckets.
 func (t Tally) Items() int64 { return t.Keys + t.Buckets }
 

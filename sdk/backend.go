@@ -66,7 +66,9 @@ type Description struct {
 	ProtocolVersion int `json:"protocol_version"`
 	// Name as in wring-plugin-NAME.
 	Name string `json:"name"`
-	// Version of the backend; the sdk fills in the main module's when empty.
+	// Version of the backend; the sdk fills in the program's when empty: what
+	// -ldflags '-X github.com/wringdb/wring/sdk.buildVersion=…' says, or the
+	// version of its main module.
 	Version string `json:"version"`
 	// Engine as its own documentation spells it.
 	Engine       string       `json:"engine"`

@@ -76,8 +76,17 @@ func (d Description) clone() Description {
 	return d
 }
 
-// moduleVersion is that of the program's main module, as far as it was stamped.
+// buildVersion is the version of the program that is being built, given as
+//
+//	-ldflags '-X github.com/wringdb/wring/sdk.buildVersion=v1.2.3'
+var buildVersion string
+
+// moduleVersion is the program's version: what the build says, or that of its
+// main module as far as it was stamped.
 func moduleVersion() string {
+	if buildVersion != "" {
+		return buildVersion
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" || info.Main.Version == "(devel)" {
 		return "devel"

@@ -122,11 +122,8 @@ func (c *compaction) run(ctx context.Context) (sdk.CompactResult, error) {
 
 // worth says whether there is anything that compaction changes.
 func worth(v *view, all []region) bool {
-	if v.pending.writes > 0 {
-		return true
-	}
 	for _, r := range all {
-		if r.rewritten() {
+		if r.rewritten() && len(r.tables) > 0 {
 			return true
 		}
 	}

@@ -73,10 +73,7 @@ func (r region) bytes() (n int64) {
 // rewritten says whether compaction writes the region anew. A lone table is
 // moved or left in place, unless it is thick with tombstones.
 func (r region) rewritten() bool {
-	if len(r.tables) == 1 && !r.pending {
-		return r.tables[0].elidable()
-	}
-	return len(r.tables) > 0
+	return r.pending || len(r.tables) > 1 || r.tables[0].elidable()
 }
 
 // regions splits a store's key space. Pending writes may be nil.
@@ -126,7 +123,7 @@ type keyRange struct {
 // reaches about chunk bytes. Neighbours share their boundary key: what begins
 // between two of the lowest tables belongs to a step too.
 func (r region) steps(compare pebbledb.Compare, chunk int64) []keyRange {
-	lowest := r.lowestLevel()
+	lowest := lowestLevel(r.tables)
 	var cuts [][]byte
 	for _, t := range r.tables {
 		if t.level == lowest {
@@ -167,9 +164,9 @@ func (r region) steps(compare pebbledb.Compare, chunk int64) []keyRange {
 	return steps
 }
 
-func (r region) lowestLevel() int {
+func lowestLevel(tables []table) int {
 	lowest := 0
-	for _, t := range r.tables {
+	for _, t := range tables {
 		lowest = max(lowest, t.level)
 	}
 	return lowest

@@ -52,9 +52,9 @@ func TestRegions(t *testing.T) {
 		{"thick with tombstones", "6:a-c+ 6:d-f", "", "a-c* d-f"},
 		{"a lone thick table above", "3:a-c+", "", "a-c*"},
 		{"pending writes", "6:a-c 6:d-f", "b-b", "a-c* d-f"},
-		{"pending writes between tables", "6:a-c 6:e-f", "d-d", "a-c d-d e-f"},
+		{"pending writes between tables", "6:a-c 6:e-f", "d-d", "a-c d-d* e-f"},
 		{"pending writes everywhere", "6:a-c 6:e-f", "everywhere", "a-f*"},
-		{"pending writes and no table", "", "a-b", "a-b"},
+		{"pending writes and no table", "", "a-b", "a-b*"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

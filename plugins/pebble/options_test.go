@@ -3,6 +3,7 @@ package pebble
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -408,6 +409,17 @@ func TestFilterOfNoTable(t *testing.T) {
 	}
 	if bits := filterBits(view4test(t, path).levels); bits != 10 {
 		t.Errorf("filters have %d bits per key, want 10", bits)
+	}
+}
+
+// TestFormatOfOptions has an OPTIONS file that names a higher format than the
+// store has, as after a crash on the way up.
+func TestFormatOfOptions(t *testing.T) {
+	path := generate(t, pebbletest.Spec{})
+	editOptions(t, path, "format_major_version=13", fmt.Sprintf("format_major_version=%d", pebbledb.FormatNewest))
+	compact(t, path)
+	if marker := markers(t, path); !strings.HasSuffix(marker, ".013") {
+		t.Errorf("the format's marker is %s", marker)
 	}
 }
 

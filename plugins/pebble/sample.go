@@ -14,6 +14,8 @@ import (
 const (
 	// pieceBytes is how much of a region's content makes one piece of the map.
 	pieceBytes = 512 << 10
+	// samplePiece is the least that is worth reading at one place.
+	samplePiece = 64 << 10
 	// sampleStarts is at how many places a region is sampled, at most, that is
 	// too large to be read.
 	sampleStarts = 64
@@ -59,7 +61,7 @@ type bounds struct{ least, most int64 }
 func (r region) estimate() bounds {
 	var upper, lower, tombstones, upperEntries, lowerEntries int64
 	var ranges bool
-	lowest := r.lowestLevel()
+	lowest := lowestLevel(r.tables)
 	for _, t := range r.tables {
 		points := int64(t.props.NumDeletions - t.props.NumRangeDeletions)
 		ranges = ranges || t.props.NumRangeDeletions > 0
@@ -82,12 +84,12 @@ func (r region) estimate() bounds {
 	return bounds{least: max(0, least), most: max(0, most)}
 }
 
-// bytesPerRaw is what a byte of keys and values takes in the region's lowest
-// tables: compression, indexes and filters included.
-func (r region) bytesPerRaw() float64 {
-	lowest := r.lowestLevel()
+// bytesPerRaw is what a byte of keys and values takes in the lowest of the
+// tables: compression, indexes and filters included. It is 1 where there is none.
+func bytesPerRaw(tables []table) float64 {
+	lowest := lowestLevel(tables)
 	var size, raw int64
-	for _, t := range r.tables {
+	for _, t := range tables {
 		if t.level == lowest {
 			size += t.size
 			raw += t.rawBytes()
@@ -127,11 +129,14 @@ func (v *view) sample(ctx context.Context, rewritten []region, budget int64) (su
 }
 
 func (v *view) sampleRegion(ctx context.Context, r region, share float64) (after int64, parts []part, err error) {
-	rate := r.bytesPerRaw()
+	rate := bytesPerRaw(r.tables)
+	if len(r.tables) == 0 { // writes in the log alone
+		rate = bytesPerRaw(slices.Concat(v.levels...))
+	}
 	starts, limit := [][]byte{r.start}, int64(everything)
 	if share < 1 {
 		budget := share * float64(r.bytes())
-		starts = v.starts(r, max(1, int(budget/pieceBytes)))
+		starts = v.starts(r, max(1, int(budget/samplePiece)))
 		limit = max(1, int64(budget/rate)/int64(len(starts)))
 	}
 	var sum piece

@@ -1,0 +1,122 @@
+package pebble
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	pebbledb "github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/wringdb/wring/plugins/pebble/pebbletest"
+	"github.com/wringdb/wring/sdk"
+)
+
+// TestContentDiffers has stores that differ by little: no two have one digest.
+func TestContentDiffers(t *testing.T) {
+	set := func(pairs ...string) func(*pebbledb.DB) error {
+		return func(db *pebbledb.DB) error {
+			for i := 0; i < len(pairs); i += 2 {
+				if err := db.Set([]byte(pairs[i]), []byte(pairs[i+1]), pebbledb.NoSync); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}
+	mark := func(from, to, suffix, value string) func(*pebbledb.DB) error {
+		return func(db *pebbledb.DB) error {
+			return db.RangeKeySet([]byte(from), []byte(to), []byte(suffix), []byte(value), pebbledb.NoSync)
+		}
+	}
+	stores := map[string]func(*pebbledb.DB) error{
+		"nothing":               set(),
+		"a key":                 set("ab", "c"),
+		"its border moved":      set("a", "bc"),
+		"an empty value":        set("abc", ""),
+		"two keys":              set("a", "b", "c", "d"),
+		"one that looks like 2": set("a", "b\x01c\x01d"),
+		"a kind in the value":   set("a", "bp\x01c\x01d"),
+		"a range key":           mark("a", "b", "", "v"),
+		"another end":           mark("a", "c", "", "v"),
+		"another value":         mark("a", "b", "", "w"),
+		"another suffix":        mark("a", "b", "v", ""),
+	}
+	seen := map[string]string{}
+	for name, write := range stores {
+		db, err := pebbledb.Open("", &pebbledb.Options{FS: vfs.NewMem(), Logger: &events{}, FormatMajorVersion: pebbledb.FormatNewest})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := write(db); err != nil {
+			t.Fatal(err)
+		}
+		c, err := readContent(context.Background(), db, func(int64) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if other, ok := seen[c.digest]; ok {
+			t.Errorf("%q and %q have the digest %s", name, other, c.digest)
+		}
+		if want := len(name) > 0 && name != "nothing"; (c.items > 0) != want {
+			t.Errorf("%q has %d items", name, c.items)
+		}
+		seen[c.digest] = name
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestContentSame holds a store against itself in another layout.
+func TestContentSame(t *testing.T) {
+	path := generate(t, pebbletest.Spec{Shape: pebbletest.Churn, RangeKeys: 7, LeaveInLog: true})
+	read := func() content {
+		c, err := readContent(context.Background(), view4test(t, path).db, func(int64) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	before := read()
+	result := compact(t, path)
+	after := read()
+	if before != after {
+		t.Errorf("content %+v, before %+v", after, before)
+	}
+	v := result.Verification
+	if v.DigestBefore != before.digest || v.DigestAfter != before.digest || v.ItemsBefore != before.items || v.ItemsAfter != before.items {
+		t.Errorf("verification %+v, want %+v twice", v, before)
+	}
+	if !strings.HasPrefix(before.digest, "xxh64:") || before.items < 7 {
+		t.Errorf("content %+v", before)
+	}
+}
+
+// TestVerifyDifference gives the verification another content to compare with.
+func TestVerifyDifference(t *testing.T) {
+	path := generate(t, pebbletest.Spec{})
+	b := newBackend()
+	lock, unlock, err := b.lock(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	c := &compaction{backend: b, path: path, lock: lock, report: func(sdk.Progress) {}}
+	right, err := readContent(context.Background(), view4test(t, path).db, func(int64) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.verify(context.Background(), right); err != nil {
+		t.Errorf("the same content: %v", err)
+	}
+	for name, wrong := range map[string]content{
+		"digest": {digest: "xxh64:0000000000000000", items: right.items},
+		"items":  {digest: right.digest, items: right.items + 1},
+	} {
+		if _, err := c.verify(context.Background(), wrong); !errors.Is(err, sdk.ErrInternal) || sdk.HintOf(err) == "" {
+			t.Errorf("another %s: error %v, want %v with a hint", name, err, sdk.ErrInternal)
+		}
+	}
+}

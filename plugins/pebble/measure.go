@@ -177,7 +177,8 @@ func (v *view) leftovers(rewritten []region) leftovers {
 	return l
 }
 
-// metrics are what the store's own bookkeeping says.
+// metrics are what the store's own bookkeeping says; levels without tables are
+// left out.
 func (v *view) metrics() map[string]float64 {
 	m := map[string]float64{
 		"format_major_version": float64(v.format),
@@ -193,8 +194,10 @@ func (v *view) metrics() map[string]float64 {
 			ranges += float64(t.props.NumRangeDeletions)
 			rangeKeys += float64(t.props.NumRangeKeySets)
 		}
-		m[fmt.Sprintf("level_%d_bytes", level)] = size
-		m[fmt.Sprintf("level_%d_tables", level)] = float64(len(list))
+		if len(list) > 0 {
+			m[fmt.Sprintf("level_%d_bytes", level)] = size
+			m[fmt.Sprintf("level_%d_tables", level)] = float64(len(list))
+		}
 		tables += float64(len(list))
 		bytes += size
 	}

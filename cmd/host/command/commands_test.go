@@ -293,9 +293,9 @@ func quietly(ts *testscript.TestScript, program string, args ...string) (stdout 
 func cmdRemember(ts *testscript.TestScript, neg bool, args []string) {
 	refuseNegation(ts, neg)
 	for _, path := range args {
-		print, err := fingerprint(ts.MkAbs(path))
+		is, err := fingerprint(ts.MkAbs(path))
 		ts.Check(err)
-		scriptOf(ts).prints[path] = print
+		scriptOf(ts).prints[path] = is
 	}
 }
 
@@ -342,7 +342,10 @@ func fingerprint(path string) (string, error) {
 		if err != nil {
 			return err
 		}
-		owner := info.Sys().(*syscall.Stat_t)
+		owner, ok := info.Sys().(*syscall.Stat_t)
+		if !ok {
+			return fmt.Errorf("%s: the system does not tell its owner", path)
+		}
 		fmt.Fprintf(&lines, "%s %v %d:%d inode %d", path, info.Mode(), owner.Uid, owner.Gid, owner.Ino)
 		if !info.IsDir() {
 			fmt.Fprintf(&lines, ", %v", info.ModTime())

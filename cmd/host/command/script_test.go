@@ -68,7 +68,7 @@ func shortDir(t *testing.T) string {
 	if len(parent) > 20 {
 		parent = "/tmp"
 	}
-	dir, err := os.MkdirTemp(parent, "w")
+	dir, err := os.MkdirTemp(parent, "w") //nolint:usetesting // its path would be too long, and closed to others
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,7 +199,13 @@ type script struct {
 	prints      map[string]string   // what `remember` saw, by path
 }
 
-func scriptOf(ts *testscript.TestScript) *script { return ts.Value(scriptKey{}).(*script) }
+func scriptOf(ts *testscript.TestScript) *script {
+	s, ok := ts.Value(scriptKey{}).(*script)
+	if !ok {
+		ts.Fatalf("the script was not set up")
+	}
+	return s
+}
 
 // environ is the environment of the script as it is now.
 func (s *script) environ(ts *testscript.TestScript) []string {

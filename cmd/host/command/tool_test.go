@@ -112,12 +112,14 @@ func printDigest(args []string) error {
 	if err != nil {
 		return err
 	}
-	digest := ""
+	read := bolttest.Digest
 	if info.IsDir() {
-		digest, _, err = pebbletest.Digest(args[0], nil)
-	} else {
-		digest, err = bolttest.Digest(args[0])
+		read = func(path string) (string, error) {
+			digest, _, err := pebbletest.Digest(path, nil)
+			return digest, err
+		}
 	}
+	digest, err := read(args[0])
 	if err != nil {
 		return err
 	}

@@ -187,19 +187,22 @@ func (c *Client) receive(ctx context.Context, doing string, stream grpc.ServerSt
 	var result *CompactResult
 	for {
 		event, err := stream.Recv()
+		if err != nil && !errors.Is(err, io.EOF) {
+			err = c.explain(ctx, doing, err)
+		}
 		switch {
 		case errors.Is(err, io.EOF) && result == nil:
 			return CompactResult{}, Errorf(ErrInternal, "%s: %s ended the call without a result", doing, c.peer).
 				WithHint("look at the store before using it, and report this to the backend's author")
-		case errors.Is(err, io.EOF):
-			if result.Verification != nil {
-				if err := checkVerification(doing, result.Verification); err != nil {
-					return CompactResult{}, err
-				}
+		case errors.Is(err, io.EOF), result != nil && errors.Is(err, ErrConnection):
+			// With the result all has been said: that the connection is lost
+			// after it changes nothing.
+			if err := checkVerification(doing, result.Verification); err != nil {
+				return CompactResult{}, err
 			}
 			return *result, nil
 		case err != nil:
-			return CompactResult{}, c.explain(ctx, doing, err)
+			return CompactResult{}, err
 		}
 		switch e := event.GetEvent().(type) {
 		case *wringv1.CompactResponse_Progress:

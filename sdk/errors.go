@@ -25,7 +25,7 @@ var (
 	ErrUnsupported = errors.New("not supported")
 	// ErrInvalidOption: an option, mode or limit is wrong.
 	ErrInvalidOption = errors.New("invalid option")
-	// ErrCancelled: the call was cancelled, and all is as before.
+	// ErrCancelled: the call was cancelled, and the content is as before.
 	ErrCancelled = errors.New("cancelled")
 	// ErrPermission: the operating system refuses access.
 	ErrPermission = errors.New("permission denied")

@@ -12,6 +12,14 @@ import (
 // A lock file that is a symbolic link is somebody's trick.
 const openNoFollow = unix.O_NOFOLLOW
 
+// plain says whether an open file is a file by one name only: what is written
+// to it then changes nothing else.
+func plain(file *os.File) bool {
+	var stat unix.Stat_t
+	err := unix.Fstat(int(file.Fd()), &stat)
+	return err == nil && stat.Mode&unix.S_IFMT == unix.S_IFREG && stat.Nlink == 1
+}
+
 // flock takes the exclusive lock of an open file, or returns errLocked.
 func flock(file *os.File) error {
 	for {

@@ -26,7 +26,9 @@ import (
 //     lock file beside the store.
 //
 // What it returns is a Sweeper and a StoreLister too, whatever b is. Serve and
-// ListenAndServe guard their backend themselves; guarding twice does no harm.
+// ListenAndServe guard their backend themselves. What is guarded already is
+// returned as it is; do not wrap it and have that guarded again, since the two
+// would keep each other from the store's lock.
 func Guard(b Backend) Backend { return guarded(b) }
 
 func guarded(b Backend) *guard {
@@ -34,6 +36,11 @@ func guarded(b Backend) *guard {
 		return g
 	}
 	return &guard{backend: b, now: time.Now, named: make(map[string]bool)}
+}
+
+// resolver is a Backend that knows the paths of stores by their names.
+type resolver interface {
+	resolve(store Store) (Store, error)
 }
 
 type guard struct {
@@ -77,7 +84,7 @@ func (g *guard) Fragmentation(ctx context.Context, req FragmentationRequest) (Fr
 		return Fragmentation{}, err
 	}
 	doing := "measure " + nameOf(req.Store)
-	if err := checkStore(doing, req.Store); err != nil {
+	if req.Store, err = g.store(doing, req.Store); err != nil {
 		return Fragmentation{}, err
 	}
 	if req.Depth == "" {
@@ -114,7 +121,7 @@ func (g *guard) Compact(ctx context.Context, req CompactRequest, report func(Pro
 		return CompactResult{}, err
 	}
 	doing := "compact " + nameOf(req.Store)
-	if err := checkStore(doing, req.Store); err != nil {
+	if req.Store, err = g.store(doing, req.Store); err != nil {
 		return CompactResult{}, err
 	}
 	if err := checkCompact(doing, d, &req); err != nil {
@@ -153,7 +160,8 @@ func (g *guard) Compact(ctx context.Context, req CompactRequest, report func(Pro
 // that is being compacted is left alone: what lies there is in use.
 func (g *guard) Sweep(ctx context.Context, store Store) ([]string, error) {
 	doing := "sweep " + nameOf(store)
-	if err := checkStore(doing, store); err != nil {
+	store, err := g.store(doing, store)
+	if err != nil {
 		return nil, err
 	}
 	sweeper, sweeps := g.backend.(Sweeper)
@@ -200,6 +208,18 @@ func (g *guard) Stores(ctx context.Context) ([]Store, error) {
 		return err
 	})
 	return stores, err
+}
+
+// store checks which store is meant, and finds its path where the backend knows
+// it by name.
+func (g *guard) store(doing string, store Store) (Store, error) {
+	if err := checkStore(doing, store); err != nil {
+		return Store{}, err
+	}
+	if r, ok := g.backend.(resolver); ok {
+		return r.resolve(store)
+	}
+	return store, nil
 }
 
 // hold keeps any other compaction of the store away until release is called.

@@ -170,10 +170,14 @@ func (d socketDir) remove() {
 	}
 }
 
-// allowedEnv is all that a plugin gets of the host's environment.
+// PluginEnv names all that a plugin gets of its host's environment, beyond what
+// a configuration lets through.
+func PluginEnv() []string { return []string{"PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "TZ"} }
+
+// allowedEnv has the values of PluginEnv, and more.
 func allowedEnv(more []string) []string {
 	var env []string
-	for _, key := range []string{"PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "TZ"} {
+	for _, key := range PluginEnv() {
 		if value, ok := os.LookupEnv(key); ok {
 			env = append(env, key+"="+value)
 		}

@@ -20,8 +20,9 @@ import (
 
 const (
 	// orphanDrain is how long calls may clean up once the host is gone or has
-	// asked the process to end; the host kills it 2 s after asking.
-	orphanDrain = 1500 * time.Millisecond
+	// asked the process to end. No plugin outlives its host by 2 s, and the host
+	// kills it 2 s after asking.
+	orphanDrain = 1200 * time.Millisecond
 	// termDrain is the same after SIGTERM, while the host lives.
 	termDrain = 10 * time.Second
 	// pluginName is what go-plugin calls our service.
@@ -60,10 +61,16 @@ func servePlugin(b Backend, logger hclog.Logger) (exitCode int) {
 		Logger: logger,
 	})
 	// Whoever stopped the server, go-plugin waits for no call.
+	idle := s.drain(fmt.Errorf("%w: the host has ended it", errDraining))
 	select {
-	case <-s.drain(fmt.Errorf("%w: the host has ended it", errDraining)):
+	case <-idle:
 		return 0
-	case <-time.After(orphanDrain):
+	case <-time.After(orphanDrain - s.drainingFor()):
+	}
+	select {
+	case <-idle:
+		return 0
+	default:
 		logger.Error("calls had not cleaned up in time", "calls", s.inFlight(), "waited", orphanDrain)
 		return 1
 	}

@@ -277,8 +277,23 @@ func TestPluginIgnoresInterrupt(t *testing.T) {
 // No plugin outlives a host that is killed, and it cleans up before it goes.
 func TestHostKilled(t *testing.T) {
 	store := newStore(t, "long")
+	pid := killHostOf(t, store)
+	eventually(t, 2*time.Second, "the plugin has ended", func() bool { return !alive(pid) })
+	untouched(t, store)
+}
+
+// Nor does one whose backend does not care.
+func TestHostKilledUnderAStubbornBackend(t *testing.T) {
+	pid := killHostOf(t, newStore(t, "stubborn"))
+	eventually(t, 2*time.Second, "the plugin has ended", func() bool { return !alive(pid) })
+}
+
+// killHostOf kills a host in the middle of a compaction and returns the process
+// ID of its plugin.
+func killHostOf(t *testing.T, store Store) (plugin int) {
+	t.Helper()
 	host := exec.Command(self(t))
-	host.Env = append(as("host "+store.Path), "TMPDIR="+shortDir(t))
+	host.Env = append(as("host "+store.Name+" "+store.Path), "TMPDIR="+shortDir(t))
 	host.Stderr = os.Stderr
 	out, err := host.StdoutPipe()
 	if err != nil {
@@ -300,8 +315,7 @@ func TestHostKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = host.Wait()
-	eventually(t, 2*time.Second, "the plugin has ended", func() bool { return !alive(pid) })
-	untouched(t, store)
+	return pid
 }
 
 func TestPluginPanicLeavesItAlive(t *testing.T) {

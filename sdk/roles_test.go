@@ -78,8 +78,9 @@ func hangAfterHandshake() int {
 }
 
 // playHost launches a plugin that compacts the store at path for long, says so
-// on stdout, and waits to be killed.
-func playHost(path string) int {
+// on stdout, and waits to be killed. Arg is the name and the path.
+func playHost(arg string) int {
+	name, path, _ := strings.Cut(arg, " ")
 	ctx := context.Background()
 	dir, err := os.MkdirTemp("", "sdk")
 	if err != nil {
@@ -95,7 +96,7 @@ func playHost(path string) int {
 		return 1
 	}
 	told := false
-	_, err = p.Client().Compact(ctx, CompactRequest{Store: Store{Name: "long", Path: path}}, func(Progress) {
+	_, err = p.Client().Compact(ctx, CompactRequest{Store: Store{Name: name, Path: path}}, func(Progress) {
 		if !told {
 			fmt.Println(p.PID())
 			told = true

@@ -139,7 +139,7 @@ func (p *program) debug(paths []string) (exitCode int) {
 	if err != nil {
 		return p.fail(err)
 	}
-	stores, err := debugStores(p.backend, paths)
+	stores, err := debugStores(p.backend.backend, paths)
 	if err != nil {
 		return p.fail(err)
 	}
@@ -164,27 +164,27 @@ func (p *program) debug(paths []string) (exitCode int) {
 
 // namedStores is a backend whose stores are known by name, as an owner's are.
 type namedStores struct {
-	*guard
+	Backend
 	stores []Store
 }
 
 // debugStores names each path by its last element; the host may also name any
 // other store by its absolute path.
-func debugStores(g *guard, paths []string) (*namedStores, error) {
-	n := &namedStores{guard: g}
+func debugStores(b Backend, paths []string) (*namedStores, error) {
+	n := &namedStores{Backend: b}
 	taken := make(map[string]string)
 	for _, path := range paths {
-		path, err := filepath.Abs(path)
+		absolute, err := filepath.Abs(path)
 		if err != nil {
 			return nil, fmt.Errorf("resolve path %s: %w", path, err)
 		}
-		name := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
+		name := strings.TrimSuffix(filepath.Base(absolute), filepath.Ext(absolute))
 		if other, ok := taken[name]; ok {
-			return nil, Errorf(ErrInvalidOption, "%s and %s are both named %q", other, path, name).
+			return nil, Errorf(ErrInvalidOption, "%s and %s are both named %q", other, absolute, name).
 				WithHint("give one of them at a time")
 		}
-		taken[name] = path
-		n.stores = append(n.stores, Store{Name: name, Path: path})
+		taken[name] = absolute
+		n.stores = append(n.stores, Store{Name: name, Path: absolute})
 	}
 	return n, nil
 }
@@ -218,31 +218,12 @@ func (n *namedStores) resolve(store Store) (Store, error) {
 		WithHint("give its path after -debug, or name the store by its absolute path")
 }
 
-// Fragmentation measures a store by name.
-func (n *namedStores) Fragmentation(ctx context.Context, req FragmentationRequest) (Fragmentation, error) {
-	var err error
-	if req.Store, err = n.resolve(req.Store); err != nil {
-		return Fragmentation{}, err
-	}
-	return n.guard.Fragmentation(ctx, req)
-}
-
-// Compact compacts a store by name.
-func (n *namedStores) Compact(ctx context.Context, req CompactRequest, report func(Progress)) (CompactResult, error) {
-	var err error
-	if req.Store, err = n.resolve(req.Store); err != nil {
-		return CompactResult{}, err
-	}
-	return n.guard.Compact(ctx, req, report)
-}
-
-// Sweep sweeps a store by name.
+// Sweep lets the backend sweep, where it does.
 func (n *namedStores) Sweep(ctx context.Context, store Store) ([]string, error) {
-	store, err := n.resolve(store)
-	if err != nil {
-		return nil, err
+	if sweeper, ok := n.Backend.(Sweeper); ok {
+		return sweeper.Sweep(ctx, store)
 	}
-	return n.guard.Sweep(ctx, store)
+	return nil, nil
 }
 
 // Stores lists what was given on the command line.
@@ -254,4 +235,5 @@ var (
 	_ Backend     = (*namedStores)(nil)
 	_ Sweeper     = (*namedStores)(nil)
 	_ StoreLister = (*namedStores)(nil)
+	_ resolver    = (*namedStores)(nil)
 )

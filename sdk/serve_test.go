@@ -128,15 +128,20 @@ func TestServeDebug(t *testing.T) {
 	if stores, err := c.Stores(t.Context()); err != nil || len(stores) != 1 || stores[0] != (Store{Name: "a", Path: store.Path}) {
 		t.Errorf("stores = %v, %v", stores, err)
 	}
-	for _, name := range []string{"a", store.Path} {
-		if _, err := c.Fragmentation(t.Context(), FragmentationRequest{Store: Store{Name: name}}); err != nil {
-			t.Errorf("measure %s: %v", name, err)
+	temp := store.Path + ".temp"
+	// A host calls a store as it is listed, which is with its path.
+	for _, store := range []Store{{Name: "a", Path: store.Path}, {Name: "a"}, {Name: store.Path}} {
+		if _, err := c.Fragmentation(t.Context(), FragmentationRequest{Store: store}); err != nil {
+			t.Errorf("measure %v: %v", store, err)
 		}
-		if _, err := c.Compact(t.Context(), CompactRequest{Store: Store{Name: name}}, nil); err != nil {
-			t.Errorf("compact %s: %v", name, err)
+		if _, err := c.Compact(t.Context(), CompactRequest{Store: store}, nil); err != nil {
+			t.Errorf("compact %v: %v", store, err)
 		}
-		if _, err := c.Sweep(t.Context(), Store{Name: name}); err != nil {
-			t.Errorf("sweep %s: %v", name, err)
+		if err := os.WriteFile(temp, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if removed, err := c.Sweep(t.Context(), store); err != nil || len(removed) != 1 {
+			t.Errorf("sweep %v: %v, %v", store, removed, err)
 		}
 	}
 	for _, call := range []func() error{
@@ -166,11 +171,11 @@ func TestServeDebug(t *testing.T) {
 }
 
 func TestServeDebugRefusesEqualNames(t *testing.T) {
-	_, err := debugStores(guarded(newFake()), []string{"/a/x.db", "/b/x.db"})
+	_, err := debugStores(newFake(), []string{"/a/x.db", "/b/x.db"})
 	if !errors.Is(err, ErrInvalidOption) || !strings.Contains(err.Error(), `both named "x"`) {
 		t.Errorf("err = %v", err)
 	}
-	if n, err := debugStores(guarded(newFake()), nil); err != nil || !strings.Contains(n.blocks("/s"), "/ABSOLUTE/PATH") {
+	if n, err := debugStores(newFake(), nil); err != nil || !strings.Contains(n.blocks("/s"), "/ABSOLUTE/PATH") {
 		t.Errorf("%+v, %v", n, err)
 	}
 }

@@ -28,6 +28,7 @@ type server struct {
 
 	mu       sync.Mutex
 	draining error                              // why calls are refused; nil while they are not
+	drained  time.Time                          // when that began
 	calls    map[*call]struct{}                 // in flight
 	byID     map[string]context.CancelCauseFunc // compactions that can be named to Cancel
 	idle     chan struct{}                      // closed when draining and no call is in flight
@@ -81,7 +82,7 @@ func (s *server) drain(cause error) <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.draining == nil {
-		s.draining = cause
+		s.draining, s.drained = cause, time.Now()
 		s.closeWhenIdle()
 	}
 	for c := range s.calls {
@@ -99,6 +100,13 @@ func (s *server) closeWhenIdle() {
 	default:
 		close(s.idle)
 	}
+}
+
+// drainingFor is how long calls have had to clean up.
+func (s *server) drainingFor() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return time.Since(s.drained)
 }
 
 // inFlight is the number of calls that have not returned.

@@ -14,11 +14,17 @@ import (
 )
 
 // A store's lock file stands beside it as .NAME.wring.lock while a compaction
-// runs. What counts is the flock on it; its content says who. A file without a
-// lock is what a killed process left.
+// runs; in a store that is a directory it is .wring.lock, since the directory
+// above may belong to somebody else, or to another volume. What counts is the
+// flock on it; its content says who. A file without a lock is what a killed
+// process left.
 
-// errLocked is a lock that somebody else holds.
-var errLocked = errors.New("locked")
+var (
+	// errLocked is a lock that somebody else holds.
+	errLocked = errors.New("locked")
+	// errNotOurs is something else by the name of a lock file.
+	errNotOurs = errors.New("not a lock file of wring")
+)
 
 // lockStore takes the lock of the store at path. A store that does not exist
 // needs none: its backend will say so.
@@ -40,6 +46,9 @@ func lockStore(doing, path string, now time.Time) (release func(), err error) {
 		return nil, Errorf(ErrPermission, "%s: take its lock: %w", doing, err).
 			WithHint("user %d must be able to write to %s and, if it exists, to %s, which keeps two compactions apart",
 				os.Geteuid(), filepath.Dir(name), filepath.Base(name))
+	case errors.Is(err, errNotOurs):
+		return nil, Errorf(ErrPermission, "%s: take its lock: %w", doing, err).
+			WithHint("something else has the name of the lock file: look at it, and move it away")
 	case err != nil:
 		return nil, fmt.Errorf("take lock of store: %w", err)
 	}
@@ -70,6 +79,13 @@ func lockName(path string) (string, error) {
 	resolved, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return "", err
+	}
+	info, err := os.Lstat(resolved)
+	if err != nil {
+		return "", err
+	}
+	if info.IsDir() {
+		return filepath.Join(resolved, ".wring.lock"), nil
 	}
 	dir, base := filepath.Split(resolved)
 	const longest = 200 // bytes; most file systems end at 255
@@ -102,6 +118,10 @@ func lockFile(name string, now time.Time) (*heldLock, error) {
 		if !sameFile(file, name) {
 			_ = file.Close()
 			continue
+		}
+		if !plain(file) {
+			_ = file.Close()
+			return nil, fmt.Errorf("%s: %w", name, errNotOurs)
 		}
 		lock := &heldLock{file: file, name: name}
 		lock.sign(now)

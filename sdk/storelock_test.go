@@ -215,6 +215,40 @@ func TestLockNotThroughSymlink(t *testing.T) {
 	}
 }
 
+func TestLockNotThroughHardLink(t *testing.T) {
+	store := newStore(t, "a")
+	if err := os.Link(store.Path, lockOf(store)); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Guard(newFake()).Compact(t.Context(), CompactRequest{Store: store}, nil)
+	if !errors.Is(err, ErrPermission) || !strings.Contains(err.Error(), lockOf(store)) || HintOf(err) == "" {
+		t.Errorf("a lock file that is another file too: %v", err)
+	}
+	if content, err := os.ReadFile(store.Path); err != nil || string(content) != "original" {
+		t.Errorf("the store holds %q, %v", content, err)
+	}
+}
+
+// The directory above may belong to somebody else.
+func TestLockOfADirectoryIsInIt(t *testing.T) {
+	store := Store{Name: "long", Path: t.TempDir()}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	lock := filepath.Join(store.Path, ".wring.lock")
+	_, err := Guard(newFake()).Compact(ctx, CompactRequest{Store: store}, func(Progress) {
+		if !exists(lock) {
+			t.Error("no lock file in the directory")
+		}
+		cancel()
+	})
+	if !errors.Is(err, ErrCancelled) {
+		t.Errorf("err = %v", err)
+	}
+	if exists(lock) {
+		t.Error("the lock file is left behind")
+	}
+}
+
 // Without leave to write beside the store: this needs another user than root.
 func TestLockWithoutPermission(t *testing.T) {
 	dir := shortDir(t)

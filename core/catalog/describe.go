@@ -61,7 +61,7 @@ func (c *Catalog) ask(ctx context.Context, program Program) (sdk.Description, er
 	timed, cancel := context.WithTimeout(ctx, c.cfg.DescribeTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(timed, program.Path, append(slices.Clone(program.Args), "describe")...)
-	cmd.Env = append(c.env(minimalEnv()), program.Env...)
+	cmd.Env = append(c.env(sdk.PluginEnv()), program.Env...)
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	// A group of its own, so that what it has started ends with it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -110,11 +110,6 @@ func protocolRange() string {
 		return fmt.Sprint(sdk.ProtocolMin)
 	}
 	return fmt.Sprintf("%d to %d", sdk.ProtocolMin, sdk.ProtocolMax)
-}
-
-// minimalEnv are the variables that every plugin may see, as in sdk.Launch.
-func minimalEnv() []string {
-	return []string{"PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "TZ"}
 }
 
 func beginning(b []byte) string {

@@ -217,7 +217,7 @@ const (
 	ErrorKind_ERROR_KIND_UNSUPPORTED ErrorKind = 5
 	// An option, mode or limit is wrong (INVALID_ARGUMENT).
 	ErrorKind_ERROR_KIND_INVALID_OPTION ErrorKind = 6
-	// The call was cancelled, and all is as before (CANCELLED).
+	// The call was cancelled, and the content is as before (CANCELLED).
 	ErrorKind_ERROR_KIND_CANCELLED ErrorKind = 7
 	// The operating system refuses access (PERMISSION_DENIED).
 	ErrorKind_ERROR_KIND_PERMISSION ErrorKind = 8

@@ -221,11 +221,12 @@ func (c *compaction) batch() int64 {
 func (c *compaction) replace(temp *replace.Temp) error {
 	pageSize := int64(c.found.Meta.PageSize)
 	r := replace.Replacement{
-		Path:   c.source.path,
-		Old:    c.source.file,
-		Temp:   temp,
-		Sync:   func(context.Context) error { return c.sync(temp) },
-		Verify: func(context.Context) error { return c.verify(temp) },
+		Path:    c.source.path,
+		Old:     c.source.file,
+		Temp:    temp,
+		Sync:    func(context.Context) error { return c.sync(temp) },
+		Verify:  func(context.Context) error { return c.verify(temp) },
+		SyncDir: func(dir *os.File) error { return c.meter.finish(dir.Sync) },
 		// The magic and the checksum lie at the start of both meta pages.
 		Poison:  []replace.Span{{Offset: 0, Length: page.MinPageSize}, {Offset: pageSize, Length: page.MinPageSize}},
 		Release: c.source.release,

@@ -45,13 +45,22 @@ func TestPermission(t *testing.T) {
 		mode     os.FileMode
 		owner    int
 		measured string
+		dirMode  os.FileMode // of a directory of one's own; 0 for another's
 	}{
-		{"a store of another", 0o600, 0, "measured permission=true\n"},
-		{"a store that may only be read", 0o644, 0, "measured permission=false\n"},
-		{"one's own store in another's directory", 0o600, nobody, "measured permission=false\n"},
+		{"a store of another", 0o600, 0, "measured permission=true\n", 0},
+		{"a store that may only be read", 0o644, 0, "measured permission=false\n", 0},
+		{"one's own store in another's directory", 0o600, nobody, "measured permission=false\n", 0},
+		// Such a directory can be written to, but not synced.
+		{"a directory that may not be read", 0o600, nobody, "measured permission=false\n", 0o300},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			path := generateIn(t, openDir(t), fragmented())
+			dir := openDir(t)
+			path := generateIn(t, dir, fragmented())
+			if test.dirMode != 0 {
+				if err := errors.Join(os.Chown(dir, nobody, nobody), os.Chmod(dir, test.dirMode)); err != nil {
+					t.Fatal(err)
+				}
+			}
 			if err := errors.Join(os.Chown(path, test.owner, test.owner), os.Chmod(path, test.mode)); err != nil {
 				t.Fatal(err)
 			}

@@ -51,7 +51,11 @@ func explain(doing string, err error) error {
 		return sdk.Errorf(sdk.ErrNoSpace, "%s: %w", doing, err).WithHint("the store is as it was; free some space where it lies and try again")
 	case errors.Is(err, fs.ErrPermission), number == syscall.EROFS:
 		return sdk.Errorf(sdk.ErrPermission, "%s: %w", doing, err).
-			WithHint("compaction needs to read and write the file and to create files in its directory, with the file's own owner")
+			WithHint("compaction needs to read and write the file, to read its directory and to create files in it, with the file's own owner")
+	case number == syscall.EMFILE || number == syscall.ENFILE:
+		full := sdk.Errorf(sdk.ErrInternal, "%s: %w", doing, err).WithHint("too many files are open; raise the limit (`ulimit -n`) or try again later")
+		full.Retryable = true
+		return full
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }

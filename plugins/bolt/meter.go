@@ -96,7 +96,14 @@ func (m *meter) tell() {
 // await runs work that cannot be interrupted, and reports meanwhile. When the
 // context ends first it returns at once: the work ends by itself, and has to
 // give back what it holds.
-func (m *meter) await(work func() error) error {
+func (m *meter) await(work func() error) error { return m.run(m.ctx, work) }
+
+// finish runs work that must be done to its end, and reports meanwhile.
+func (m *meter) finish(work func() error) error {
+	return m.run(context.WithoutCancel(m.ctx), work)
+}
+
+func (m *meter) run(ctx context.Context, work func() error) error {
 	done := make(chan error, 1)
 	go func() { done <- work() }()
 	ticker := time.NewTicker(reportEvery)
@@ -105,8 +112,8 @@ func (m *meter) await(work func() error) error {
 		select {
 		case err := <-done:
 			return err
-		case <-m.ctx.Done():
-			return m.ctx.Err()
+		case <-ctx.Done():
+			return ctx.Err()
 		case <-ticker.C:
 			m.tell()
 		}

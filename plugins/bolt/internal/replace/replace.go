@@ -99,6 +99,8 @@ type Replacement struct {
 	Sync func(ctx context.Context) error
 	// Verify compares the new file with the old one.
 	Verify func(ctx context.Context) error
+	// SyncDir makes a change of names durable; nil for fsync.
+	SyncDir func(dir *os.File) error
 	// Poison are the parts of the old file without which nobody opens it.
 	Poison []Span
 	// Release gives the old file's lock back.
@@ -116,7 +118,9 @@ type Replacement struct {
 // old file is spoilt, so a crash cannot bring a spoilt file back. The old file
 // is spoilt before its lock is given back, so that whoever waited for the lock
 // finds no database and says so, where it would else have written into a file
-// without a name. Only a kill between the rename and that, while somebody
+// without a name. That holds for a directory that cannot be synced, too: what
+// was lost then would be lost now and silently, and not only by a power cut
+// and loudly. Only a kill between the rename and that, while somebody
 // waits, lets go of the lock too early; both moments are a directory's sync
 // apart.
 func (r *Replacement) Run(ctx context.Context) (replaced bool, err error) {
@@ -136,6 +140,10 @@ func (r *Replacement) Run(ctx context.Context) (replaced bool, err error) {
 		return false, err
 	}
 	step(StepVerified)
+	// A directory that cannot be synced is better known now than afterwards.
+	if err := r.syncDir(); err != nil {
+		return false, err
+	}
 	if err := Same(r.Path, r.Old); err != nil {
 		return false, err
 	}
@@ -149,11 +157,12 @@ func (r *Replacement) Run(ctx context.Context) (replaced bool, err error) {
 		return false, fmt.Errorf("put the new file in place: %w", err)
 	}
 	step(StepRenamed)
-	if err := syncDir(filepath.Dir(r.Path)); err != nil {
-		return true, errors.Join(fmt.Errorf("sync directory of %s: %w", r.Path, err), r.Release())
+	unsynced := r.syncDir()
+	if unsynced != nil {
+		unsynced = r.syncDir()
 	}
 	step(StepDirSynced)
-	if err := r.poison(); err != nil {
+	if err := errors.Join(unsynced, r.poison()); err != nil {
 		return true, errors.Join(err, r.Release())
 	}
 	step(StepPoisoned)
@@ -185,10 +194,13 @@ func (r *Replacement) poison() error {
 	return nil
 }
 
-func syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
+func (r *Replacement) syncDir() error {
+	sync := r.SyncDir
+	if sync == nil {
+		sync = (*os.File).Sync
 	}
-	return errors.Join(dir.Sync(), dir.Close())
+	if err := sync(r.Temp.dir); err != nil {
+		return fmt.Errorf("sync directory of %s: %w", r.Path, err)
+	}
+	return nil
 }

@@ -164,6 +164,9 @@ func TestRunLeavesTheOldFile(t *testing.T) {
 		"verification fails": {func(r *replace.Replacement, _ context.CancelFunc) {
 			r.Verify = func(context.Context) error { return stop }
 		}, stop},
+		"the directory cannot be synced": {func(r *replace.Replacement, _ context.CancelFunc) {
+			r.SyncDir = func(*os.File) error { return stop }
+		}, stop},
 		"cancelled": {func(r *replace.Replacement, cancel context.CancelFunc) {
 			r.Verify = func(context.Context) error { cancel(); return nil }
 		}, context.Canceled},
@@ -187,6 +190,53 @@ func TestRunLeavesTheOldFile(t *testing.T) {
 				t.Errorf("the directory has %q", left)
 			}
 			if b, err := os.ReadFile(r.Path); err != nil || string(b) != "old old old" {
+				t.Errorf("the file has %q, error %v", b, err)
+			}
+		})
+	}
+}
+
+// A directory that cannot be synced after the rename is tried twice. Whoever waits for the lock
+// must not get the old file as it was, whatever came of that.
+func TestRunWhenTheDirectoryCannotBeSynced(t *testing.T) {
+	broken := errors.New("broken disk")
+	for name, test := range map[string]struct {
+		failures int
+		want     error
+	}{
+		"once":   {1, nil},
+		"always": {1000, broken},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := swap(t)
+			tries := 0
+			r.SyncDir = func(dir *os.File) error {
+				if info, err := dir.Stat(); err != nil || !info.IsDir() {
+					t.Errorf("to be synced is %v, error %v", info, err)
+				}
+				if tries++; tries > 1 && tries <= 1+test.failures {
+					return broken
+				}
+				return dir.Sync()
+			}
+			released := ""
+			r.Release = func() error {
+				b := make([]byte, 11)
+				_, err := r.Old.ReadAt(b, 0)
+				released = strings.ReplaceAll(string(b), "\xff", "~")
+				return err
+			}
+			replaced, err := r.Run(context.Background())
+			if !replaced || !errors.Is(err, test.want) {
+				t.Errorf("replaced: %v, error %v, want %v", replaced, err, test.want)
+			}
+			if tries != 3 {
+				t.Errorf("tried %d times, want once before and twice after the rename", tries)
+			}
+			if released != "~~~ ~~~ old" {
+				t.Errorf("the lock was given back with %q in the old file", released)
+			}
+			if b, err := os.ReadFile(r.Path); err != nil || string(b) != "new" {
 				t.Errorf("the file has %q, error %v", b, err)
 			}
 		})

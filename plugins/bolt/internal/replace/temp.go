@@ -18,6 +18,9 @@ import (
 type Temp struct {
 	File *os.File
 	Path string
+	// dir is open from the beginning: whoever cannot open it must learn that
+	// before the rename, after which there is no way back.
+	dir *os.File
 }
 
 // randomBytes in the name of a temp, written as hex digits.
@@ -32,11 +35,15 @@ func NewTemp(path string, original *os.File, random io.Reader) (*Temp, error) {
 	}
 	prefix, suffix := tempName(path)
 	name := filepath.Join(filepath.Dir(path), prefix+hex.EncodeToString(id[:])+suffix)
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return nil, fmt.Errorf("open directory to sync it: %w", err)
+	}
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL|syscall.O_CLOEXEC, 0o600)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, dir.Close())
 	}
-	t := &Temp{File: f, Path: name}
+	t := &Temp{File: f, Path: name, dir: dir}
 	if err := copyAttributes(f, original); err != nil {
 		t.Discard()
 		return nil, fmt.Errorf("give %s the owner and attributes of %s: %w", name, path, err)
@@ -52,6 +59,7 @@ func (t *Temp) Discard() {
 		}
 	}
 	_ = t.File.Close()
+	_ = t.dir.Close()
 }
 
 // copyAttributes sets the owner first: that clears bits of the mode.

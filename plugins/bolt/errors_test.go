@@ -1,0 +1,36 @@
+package bolt
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/wringdb/wring/sdk"
+)
+
+// What the operating system refuses gets a kind, and advice.
+func TestExplainTheSystem(t *testing.T) {
+	for _, test := range []struct {
+		number    syscall.Errno
+		kind      error
+		retryable bool
+	}{
+		{syscall.ENOSPC, sdk.ErrNoSpace, true},
+		{syscall.EDQUOT, sdk.ErrNoSpace, true},
+		{syscall.EACCES, sdk.ErrPermission, false},
+		{syscall.EROFS, sdk.ErrPermission, false},
+		{syscall.ENOENT, sdk.ErrNotFound, false},
+		{syscall.EMFILE, sdk.ErrInternal, true},
+		{syscall.ENFILE, sdk.ErrInternal, true},
+	} {
+		err := explain("compact a.db", &os.PathError{Op: "open", Path: "/data", Err: test.number})
+		if !errors.Is(err, test.kind) || !errors.Is(err, test.number) || sdk.Retryable(err) != test.retryable {
+			t.Errorf("%v: error %v, retryable: %v; want %v, %v", test.number, err, sdk.Retryable(err), test.kind, test.retryable)
+		}
+		if sdk.HintOf(err) == "" || !strings.HasPrefix(err.Error(), "compact a.db: open /data: ") {
+			t.Errorf("%v: error %v, hint %q", test.number, err, sdk.HintOf(err))
+		}
+	}
+}

@@ -3,7 +3,9 @@
 package replace_test
 
 import (
+	"bytes"
 	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"os"
 	"path/filepath"
@@ -64,6 +66,91 @@ func TestNewTempTakesOwnerModeAndAttributes(t *testing.T) {
 			t.Errorf("extended attribute %q, error %v", value[:max(n, 0)], err)
 		}
 	}
+}
+
+// accessList is the attribute in which Linux keeps who else may use a file,
+// and defaultList what a directory gives to the files that are created in it.
+const (
+	accessList  = "system.posix_acl_access"
+	defaultList = "system.posix_acl_default"
+)
+
+// sharedWithNobody is an access list by which the user "nobody" may read and
+// write: see include/uapi/linux/posix_acl_xattr.h.
+func sharedWithNobody() []byte {
+	const undefined = ^uint32(0)
+	b := binary.LittleEndian.AppendUint32(nil, 2) // version
+	for _, entry := range []struct {
+		tag, mode uint16
+		id        uint32
+	}{
+		{0x01, 6, undefined}, // the owner
+		{0x02, 6, 65534},     // a user
+		{0x04, 4, undefined}, // the group
+		{0x10, 6, undefined}, // the most that a user or the group may do
+		{0x20, 0, undefined}, // others
+	} {
+		b = binary.LittleEndian.AppendUint16(b, entry.tag)
+		b = binary.LittleEndian.AppendUint16(b, entry.mode)
+		b = binary.LittleEndian.AppendUint32(b, entry.id)
+	}
+	return b
+}
+
+// A directory that shares its new files must not share the store by that.
+func TestNewTempSharesNoMoreThanTheFile(t *testing.T) {
+	for name, shared := range map[string]bool{"a file of one's own": false, "a shared file": true} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "a.db")
+			write(t, path, "x")
+			if err := os.Chmod(path, 0o660); err != nil {
+				t.Fatal(err)
+			}
+			if shared {
+				if err := unix.Setxattr(path, accessList, sharedWithNobody(), 0); err != nil {
+					t.Skipf("this file system has no access lists: %v", err)
+				}
+			}
+			if err := unix.Setxattr(filepath.Dir(path), defaultList, sharedWithNobody(), 0); err != nil {
+				t.Skipf("this file system has no access lists: %v", err)
+			}
+			// The list is inherited, else nothing would be shown here.
+			probe := filepath.Join(filepath.Dir(path), "probe")
+			write(t, probe, "x")
+			if accessListOf(t, probe) == nil {
+				t.Fatal("a new file has no access list")
+			}
+			temp, err := replace.NewTemp(path, open(t, path), rand.Reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer temp.Discard()
+			if got, want := accessListOf(t, temp.Path), accessListOf(t, path); !bytes.Equal(got, want) || (want != nil) != shared {
+				t.Errorf("access list %x, want %x", got, want)
+			}
+			got, err := os.Stat(temp.Path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Mode() != 0o660 {
+				t.Errorf("mode %v, want 0660", got.Mode())
+			}
+		})
+	}
+}
+
+// accessListOf returns nil for a file without one.
+func accessListOf(t *testing.T, path string) []byte {
+	t.Helper()
+	b := make([]byte, 256)
+	n, err := unix.Getxattr(path, accessList, b)
+	if errors.Is(err, unix.ENODATA) {
+		return nil
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b[:n]
 }
 
 func TestResolveRefusesAMountedFile(t *testing.T) {

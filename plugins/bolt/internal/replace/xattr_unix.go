@@ -7,25 +7,40 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// copyXattrs copies all extended attributes: access lists, the SELinux label,
-// the users' own.
+// systemMark is set by macOS itself, and cannot be taken off.
+const systemMark = "com.apple.provenance"
+
+// copyXattrs makes the extended attributes the same: access lists, the SELinux
+// label, the users' own. Those that only the new file has go first: it has
+// inherited an access list from its directory, by which others could read it
+// as soon as its mode is set.
 func copyXattrs(to, from *os.File) error {
-	names, err := xattr(func(b []byte) (int, error) { return unix.Flistxattr(int(from.Fd()), b) })
+	names, err := xattrNames(from)
 	if errors.Is(err, unix.ENOTSUP) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("list extended attributes: %w", err)
+		return err
 	}
-	for _, name := range strings.Split(strings.TrimSuffix(string(names), "\x00"), "\x00") {
-		if name == "" {
+	inherited, err := xattrNames(to)
+	if err != nil {
+		return err
+	}
+	for _, name := range inherited {
+		if name == systemMark || slices.Contains(names, name) {
 			continue
 		}
+		if err := unix.Fremovexattr(int(to.Fd()), name); err != nil {
+			return fmt.Errorf("remove inherited extended attribute %s: %w", name, err)
+		}
+	}
+	for _, name := range names {
 		want, err := xattr(func(b []byte) (int, error) { return unix.Fgetxattr(int(from.Fd()), name, b) })
 		if err != nil {
 			return fmt.Errorf("read extended attribute %s: %w", name, err)
@@ -40,6 +55,17 @@ func copyXattrs(to, from *os.File) error {
 		}
 	}
 	return nil
+}
+
+func xattrNames(f *os.File) ([]string, error) {
+	list, err := xattr(func(b []byte) (int, error) { return unix.Flistxattr(int(f.Fd()), b) })
+	if err != nil {
+		return nil, fmt.Errorf("list extended attributes: %w", err)
+	}
+	if len(list) == 0 {
+		return nil, nil
+	}
+	return strings.Split(strings.TrimSuffix(string(list), "\x00"), "\x00"), nil
 }
 
 // xattr calls get with a buffer that is large enough.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"go.etcd.io/bbolt"
 
@@ -362,6 +363,37 @@ func TestCompactThroughASymlink(t *testing.T) {
 	removed, err := newBackend().Sweep(context.Background(), sdk.Store{Path: link})
 	if err != nil || !slices.Equal(removed, []string{left}) {
 		t.Errorf("swept %q, error %v, want %q", removed, err, left)
+	}
+}
+
+// The longest name that a file can have leaves no room for that of a temp.
+func TestLongNames(t *testing.T) {
+	for _, name := range []string{strings.Repeat("n", 255), strings.Repeat("é", 127)} {
+		path := filepath.Join(t.TempDir(), name)
+		if err := os.Rename(generate(t, fragmented()), path); err != nil {
+			t.Fatal(err)
+		}
+		if said, err := start(t, "compact "+string(replace.StepWritten), path, 0).end(); !wasKilled(err) {
+			t.Fatalf("the compaction ended with %v, said %q: it was to be killed", err, said)
+		}
+		// Another store whose name begins in the same way is another one.
+		neighbour := path[:len(path)-2] + "x"
+		if err := os.WriteFile(neighbour, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if removed, err := newBackend().Sweep(context.Background(), sdk.Store{Path: neighbour}); err != nil || len(removed) != 0 {
+			t.Errorf("swept %q for another store, error %v", removed, err)
+		}
+		if err := os.Remove(neighbour); err != nil {
+			t.Fatal(err)
+		}
+		removed, err := newBackend().Sweep(context.Background(), sdk.Store{Path: path})
+		if err != nil || len(removed) != 1 || !utf8.ValidString(removed[0]) {
+			t.Errorf("swept %q, error %v, want one temp", removed, err)
+		}
+		if result := compact(t, path); result.NoOp {
+			t.Error(result.Note)
+		}
 	}
 }
 

@@ -45,6 +45,8 @@ func explain(doing string, err error) error {
 	case errors.Is(err, replace.ErrUnfit):
 		return sdk.Errorf(sdk.ErrUnsupported, "%s: %w", doing, err).
 			WithHint("compaction renames a new file over the old one: the store must be a regular file with one name, in a directory that is mounted as a whole")
+	case number == syscall.ENAMETOOLONG:
+		return sdk.Errorf(sdk.ErrUnsupported, "%s: %w", doing, err).WithHint("compaction creates a file with a longer name beside the store; give the store a shorter one")
 	case errors.Is(err, fs.ErrNotExist):
 		return sdk.Errorf(sdk.ErrNotFound, "%s: %w", doing, err).WithHint("check the path; nothing was created")
 	case number == syscall.ENOSPC || number == syscall.EDQUOT:

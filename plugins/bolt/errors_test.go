@@ -22,6 +22,7 @@ func TestExplainTheSystem(t *testing.T) {
 		{syscall.EACCES, sdk.ErrPermission, false},
 		{syscall.EROFS, sdk.ErrPermission, false},
 		{syscall.ENOENT, sdk.ErrNotFound, false},
+		{syscall.ENAMETOOLONG, sdk.ErrUnsupported, false},
 		{syscall.EMFILE, sdk.ErrInternal, true},
 		{syscall.ENFILE, sdk.ErrInternal, true},
 	} {

@@ -1,6 +1,7 @@
 package replace
 
 import (
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"unicode/utf8"
 )
 
 // Temp is a new file beside the one that it is to replace, as yet empty, with
@@ -87,8 +89,23 @@ func copyAttributes(to, from *os.File) error {
 	return to.Chmod(info.Mode() & (fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky))
 }
 
+// longestBase is how many bytes of a file's name a temp's name takes whole.
+// Most file systems end at 255, of which a temp adds some to tell it by.
+const longestBase = 180
+
+// tempName returns what the names of the temps of a file have around their
+// own part.
 func tempName(path string) (prefix, suffix string) {
-	return "." + filepath.Base(path) + ".wring-", ".tmp"
+	base := filepath.Base(path)
+	if len(base) > longestBase {
+		sum := sha256.Sum256([]byte(base))
+		end := longestBase - 20
+		for end > 0 && !utf8.RuneStart(base[end]) {
+			end--
+		}
+		base = fmt.Sprintf("%s~%x", base[:end], sum[:8])
+	}
+	return "." + base + ".wring-", ".tmp"
 }
 
 // Sweep removes the temps of the file at path, which must be resolved and must

@@ -331,11 +331,15 @@ func difference(was, is string) string {
 }
 
 // fingerprint describes all files at or below path, a line for each. That a
-// file came and went in a directory does not matter.
+// file came and went in a directory does not matter, nor do the locks that a
+// sweep holds for a moment: notemps looks for those that stay.
 func fingerprint(path string) (string, error) {
 	var lines strings.Builder
 	err := filepath.WalkDir(path, func(path string, _ fs.DirEntry, err error) error {
 		if err != nil {
+			return err
+		}
+		if lock, err := filepath.Match(".*.wring.lock", filepath.Base(path)); lock || err != nil {
 			return err
 		}
 		info, err := os.Lstat(path)

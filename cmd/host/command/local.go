@@ -2,7 +2,6 @@ package command
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
@@ -25,7 +24,6 @@ type local struct {
 	supervisor *supervise.Supervisor
 	bus        *event.Bus
 	runner     *compaction.Runner
-	runtimeDir string
 }
 
 // drainTimeout is how long plugins get to end by themselves.
@@ -41,14 +39,13 @@ func (s *session) openLocal(ctx context.Context) (*local, error) {
 		}
 		loaded = config.Default() // nobody asked for the one that is wrong
 	}
-	runtimeDir, err := os.MkdirTemp("", "wring-")
-	if err != nil {
-		return nil, fmt.Errorf("make a directory for sockets: %w", err)
-	}
 	logger := s.logger()
-	l := &local{catalog: s.newCatalog(loaded), bus: event.NewBus(event.BusConfig{}), runtimeDir: runtimeDir}
+	l := &local{catalog: s.newCatalog(loaded), bus: event.NewBus(event.BusConfig{})}
 	l.supervisor = supervise.New(supervise.Config{
-		Catalog: l.catalog, Logger: logger, Events: l.bus, RuntimeDir: runtimeDir, HostVersion: s.version,
+		Catalog: l.catalog, Logger: logger, Events: l.bus, HostVersion: s.version,
+		// The user's own, for all such commands: what one that was killed has
+		// left in it is removed by the next.
+		RuntimeDir: "",
 	})
 	l.runner = compaction.New(compaction.Config{Clients: daemon.Clients{Supervisor: l.supervisor}, Bus: l.bus, Logger: logger})
 	return l, nil
@@ -58,7 +55,6 @@ func (l *local) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	l.supervisor.Stop(ctx)
-	_ = os.RemoveAll(l.runtimeDir)
 }
 
 // store makes a store of a path, recognising its engine unless plugin names it.

@@ -63,6 +63,8 @@ const (
 	Overdue State = "overdue"
 	// Degraded: three runs or more have failed in a row.
 	Degraded State = "degraded"
+	// Unresolved: the last outcome is unknown, and nobody has looked since.
+	Unresolved State = "unresolved"
 )
 
 // StoreStatus is one configured store.

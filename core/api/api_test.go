@@ -202,6 +202,34 @@ func TestEventsArriveInOrder(t *testing.T) {
 	}
 }
 
+func TestSlowListenerMissesEventsAndIsNotCutOff(t *testing.T) {
+	h := newHost()
+	h.bus.Publish(event.Event{Name: event.RunStarted})
+	c := serve(t, h)
+	enough := errors.New("enough")
+	dropped, begun := false, false
+	err := c.Events(t.Context(), 0, func(e event.Event) error {
+		switch {
+		case !begun:
+			// More than the buffers of bus and socket hold, while nobody reads.
+			begun = true
+			filler := strings.Repeat("x", 1000)
+			for range 20_000 {
+				h.bus.Publish(event.Event{Name: event.CompactionProgress, Message: filler})
+			}
+			h.bus.Publish(event.Event{Name: event.RunComplete})
+		case e.Dropped > 0:
+			dropped = true
+		case e.Name == event.RunComplete:
+			return enough
+		}
+		return nil
+	})
+	if !errors.Is(err, enough) || !dropped {
+		t.Errorf("the stream ends with %v, and it was told of a gap: %v", err, dropped)
+	}
+}
+
 func TestNobodyListens(t *testing.T) {
 	c := api.NewClient(filepath.Join(t.TempDir(), "none.sock"))
 	defer c.Close()

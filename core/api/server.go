@@ -10,7 +10,6 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
-	"github.com/danielgtaylor/huma/v2/sse"
 
 	"github.com/wringdb/wring/core/compaction"
 	"github.com/wringdb/wring/core/event"
@@ -83,8 +82,19 @@ func (r routes) register(api huma.API) {
 		func(ctx context.Context, _ *noInput) (*struct{}, error) {
 			return nil, problem(r.host.Reload(ctx))
 		})
-	sse.Register(api, op("events", http.MethodGet, "/v1/events", "What happens, as it happens"),
-		map[string]any{"message": event.Event{}}, r.events)
+	events := op("events", http.MethodGet, "/v1/events", "What happens, as it happens")
+	events.Responses = map[string]*huma.Response{"200": {
+		Description: "Server-sent events; the data of each is one of these",
+		Content: map[string]*huma.MediaType{"text/event-stream": {
+			Schema: api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[event.Event](), true, "Event"),
+		}},
+	}}
+	huma.Register(api, events, func(_ context.Context, in *eventsInput) (*huma.StreamResponse, error) {
+		return &huma.StreamResponse{Body: func(c huma.Context) {
+			request, w := humago.Unwrap(c)
+			r.events(request.Context(), in, w)
+		}}, nil
+	})
 }
 
 func op(id, method, path, summary string) huma.Operation {
@@ -200,18 +210,24 @@ type eventsInput struct {
 // eventBuffer is how far a listener may fall behind before it misses events.
 const eventBuffer = 1024
 
-func (r routes) events(ctx context.Context, in *eventsInput, send sse.Sender) {
+// events writes until ctx or the host ends. A listener that does not keep up is
+// waited for: it misses events, and is told how many, but is not cut off.
+func (r routes) events(ctx context.Context, in *eventsInput, w http.ResponseWriter) {
 	subscription := r.host.Subscribe(eventBuffer, max(in.Since, in.LastEventID))
 	defer subscription.Close()
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("Cache-Control", "no-store")
+	stream := http.NewResponseController(w)
 	for {
+		// The head too goes out at once: a listener waits for it.
+		if err := stream.Flush(); err != nil {
+			return
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case e, ok := <-subscription.C:
-			if !ok {
-				return
-			}
-			if err := send(sse.Message{ID: int(e.ID), Data: e}); err != nil {
+			if !ok || writeEvent(w, e) != nil {
 				return
 			}
 		}

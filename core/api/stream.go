@@ -15,6 +15,16 @@ import (
 // maxEventLine is the longest event that a client takes, in bytes.
 const maxEventLine = 1 << 20
 
+// writeEvent writes one event of a server-sent stream.
+func writeEvent(w io.Writer, e event.Event) error {
+	data, err := json.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("encode an event: %w", err)
+	}
+	_, err = fmt.Fprintf(w, "id: %d\ndata: %s\n\n", e.ID, data)
+	return err
+}
+
 // readEvents reads a server-sent stream until it ends. Every event is one data
 // line; other fields repeat what is in it.
 func readEvents(stream io.Reader, f func(event.Event) error) error {

@@ -3,6 +3,13 @@
 // changing a byte, and compacts them in place, key range by key range, under
 // the store's own options.
 //
+// The backend must not run inside the process that has the store open, neither
+// by sdk.Serve nor by sdk.ListenAndServe: Pebble's lock does not keep two users
+// in one process apart, and closing it once would drop it for both. Compact
+// refuses a store that its own process has open when the call begins, and
+// nothing keeps the process from opening it later. An application that wants to
+// compact while it is running calls Compact on its own open *pebble.DB.
+//
 // A store names its comparer, its merger and more, and only the program that
 // made it has the code behind the names. A store with names that are not
 // Pebble's own is refused; a plugin that knows them is ten lines:

@@ -135,7 +135,7 @@ func (d *directory) identify() error {
 			WithHint("restore the directory from a backup")
 	case d.has("marker.remote-obj-catalog."):
 		return sdk.Errorf(sdk.ErrUnsupported, "%s has tables in remote storage, which only its application can reach", d.path).
-			WithHint("let the application compact its store, as an owner")
+			WithHint("%s", letApplication)
 	}
 	text, err := atomicfs.ReadMarker(vfs.Default, d.path, "format-version")
 	if err != nil {

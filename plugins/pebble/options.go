@@ -85,7 +85,7 @@ func checkLogDirectory(d directory, name string) error {
 	if !strings.HasPrefix(name, "/") {
 		// Relative names hang on the application's working directory.
 		return sdk.Errorf(sdk.ErrUnsupported, "%s keeps its log in %q, which only its application can locate", d.path, name).
-			WithHint("let the application compact its store, as an owner")
+			WithHint("%s", letApplication)
 	}
 	if _, err := os.Stat(name); err != nil {
 		return sdk.Errorf(sdk.ErrUnsupported, "%s keeps its log in %s, which is out of reach: %w", d.path, name, err).
@@ -98,7 +98,7 @@ func (b *backend) parseHooks(d directory, own *ownOptions) *pebbledb.ParseHooks 
 	return &pebbledb.ParseHooks{
 		NewCleaner: func(name string) (pebbledb.Cleaner, error) {
 			return nil, sdk.Errorf(sdk.ErrUnsupported, "%s has the cleaner %q, which only its application knows", d.path, name).
-				WithHint("let the application compact its store, as an owner")
+				WithHint("%s", letApplication)
 		},
 		NewComparer: func(name string) (*pebbledb.Comparer, error) {
 			for _, c := range b.config.Comparers {
@@ -157,7 +157,7 @@ func (b *backend) filterPolicy(name string) pebbledb.FilterPolicy {
 
 func unknownCode(d directory, what, name, field string) error {
 	return sdk.Errorf(sdk.ErrUnsupported, "%s has the %s %q, which this plugin does not know", d.path, what, name).
-		WithHint("build a plugin that knows it, ten lines that pass Config.%s to the package plugins/pebble (its documentation shows them), or let the application compact its store, as an owner", field)
+		WithHint("build a plugin that knows it, ten lines that pass Config.%s to the package plugins/pebble (its documentation shows them), or %s", field, letApplication)
 }
 
 // settle completes the options by what only the tables tell, and says what

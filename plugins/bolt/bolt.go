@@ -17,6 +17,8 @@ import (
 	"io"
 	"time"
 
+	"go.etcd.io/bbolt"
+
 	"github.com/wringdb/wring/plugins/bolt/internal/page"
 	"github.com/wringdb/wring/plugins/bolt/internal/replace"
 	"github.com/wringdb/wring/plugins/bolt/internal/writer"
@@ -44,6 +46,7 @@ func newBackend() *backend {
 		now:      time.Now,
 		random:   rand.Reader,
 		write:    writer.NewBolt,
+		open:     bbolt.Open,
 		lockWait: 100 * time.Millisecond,
 	}
 }
@@ -52,6 +55,7 @@ type backend struct {
 	now    func() time.Time
 	random io.Reader // for the names of temps
 	write  writer.New
+	open   opener // of the store
 	// batch is the writer's BatchBytes; 0 for its default.
 	batch int64
 	// lockWait is how long a lock is waited for: a process that only looked

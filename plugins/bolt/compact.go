@@ -88,7 +88,7 @@ func (c *compaction) run(path string) (sdk.CompactResult, error) {
 	if err := c.enoughSpace(); err != nil {
 		return sdk.CompactResult{}, err
 	}
-	if err := c.source.openDB(); err != nil {
+	if err := c.source.openDB(c.meter.await); err != nil {
 		return sdk.CompactResult{}, err
 	}
 	temp, err := replace.NewTemp(c.source.path, c.source.file, c.backend.random)

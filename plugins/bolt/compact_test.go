@@ -150,7 +150,7 @@ func TestCompactKeepsWhatIsSmaller(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.source.close()
-	if err := errors.Join(c.check(), c.source.openDB()); err != nil {
+	if err := errors.Join(c.check(), c.source.openDB(atOnce)); err != nil {
 		t.Fatal(err)
 	}
 	temp, err := replace.NewTemp(path, c.source.file, c.backend.random)
@@ -193,7 +193,7 @@ func TestUnchanged(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.openDB(); err != nil {
+		if err := s.openDB(atOnce); err != nil {
 			t.Fatal(err)
 		}
 		if err := errors.Join(s.endRead(), s.release()); err != nil {
@@ -277,6 +277,60 @@ func TestCompactCancelled(t *testing.T) {
 			compact(t, path)
 		})
 	}
+}
+
+// bbolt reads a file without a freelist as a whole when it opens it. Meanwhile
+// the compaction is seen to live, and can be cancelled; the lock is given back
+// when bbolt is done.
+func TestCompactCancelledWhileTheStoreIsOpened(t *testing.T) {
+	spec := fragmented()
+	spec.NoFreelistSync = true
+	path := generate(t, spec)
+	was := state(t, path)
+	b := newBackend()
+	opening, goOn := make(chan struct{}), make(chan struct{})
+	b.open = func(path string, mode os.FileMode, options *bbolt.Options) (*bbolt.DB, error) {
+		close(opening)
+		<-goOn
+		return bbolt.Open(path, mode, options)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	beats := 0
+	result := make(chan error, 1)
+	go func() {
+		_, err := b.Compact(ctx, request(path), func(sdk.Progress) {
+			select {
+			case <-opening:
+				if beats++; beats == 3 {
+					cancel()
+				}
+			default:
+			}
+		})
+		result <- err
+	}()
+	select {
+	case err := <-result:
+		if !errors.Is(err, sdk.ErrCancelled) || beats < 3 {
+			t.Errorf("after %d beats: error %v, want ErrCancelled", beats, err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the compaction goes on while the store is opened")
+		close(goOn)
+		<-result
+		return
+	}
+	if _, err := New().Compact(context.Background(), request(path), func(sdk.Progress) {}); !errors.Is(err, sdk.ErrBusy) {
+		t.Errorf("compacted while bbolt has the store: error %v, want ErrBusy", err)
+	}
+	close(goOn)
+	eventually(t, "the store is closed", func() bool { return opened(t, path) == 0 })
+	if now := state(t, path); now != was {
+		t.Error("the store has changed")
+	}
+	onlyTheStore(t, path)
+	compact(t, path)
 }
 
 func TestCompactKeepsToItsRate(t *testing.T) {

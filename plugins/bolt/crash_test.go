@@ -83,7 +83,7 @@ func TestFaultIsAnError(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.close()
-	if err := s.openDB(); err != nil {
+	if err := s.openDB(atOnce); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Truncate(path, 8192); err != nil {

@@ -310,6 +310,9 @@ func onlyTheStore(t *testing.T, path string) {
 	}
 }
 
+// atOnce is an await that does not.
+func atOnce(work func() error) error { return work() }
+
 // eventually waits for a condition.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"sync"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -21,9 +22,13 @@ type source struct {
 	file   *os.File
 	size   sdk.Size
 	locked time.Time
+	open   opener
 	db     *bbolt.DB // nil until openDB
 	tx     *bbolt.Tx
 }
+
+// opener is bbolt.Open.
+type opener func(path string, mode os.FileMode, options *bbolt.Options) (*bbolt.DB, error)
 
 // lockPoll is how often a lock is tried.
 const lockPoll = 20 * time.Millisecond
@@ -41,7 +46,7 @@ func (b *backend) openSource(ctx context.Context, path string) (*source, error) 
 	if err != nil {
 		return nil, err
 	}
-	s := &source{path: resolved, file: f}
+	s := &source{path: resolved, file: f, open: b.open}
 	if err := b.lock(ctx, s); err != nil {
 		s.close()
 		return nil, err
@@ -92,9 +97,38 @@ func (b *backend) lock(ctx context.Context, s *source) error {
 // a freelist into a file that has none, and nothing is committed.
 //
 // The pages must have been checked: bbolt trusts them.
-func (s *source) openDB() error {
+//
+// In a file without a freelist bbolt reads every page before it returns, so
+// this is called by way of await. When that returns before bbolt does, the file
+// is no longer the source's, and its lock is given back as soon as bbolt is
+// done.
+func (s *source) openDB(await func(work func() error) error) error {
+	var mu sync.Mutex
+	var done, abandoned bool
+	opening := &source{path: s.path, file: s.file, open: s.open}
+	err := await(func() error {
+		err := opening.begin()
+		mu.Lock()
+		defer mu.Unlock()
+		done = true
+		if abandoned {
+			opening.close()
+			return err
+		}
+		s.db, s.tx = opening.db, opening.tx
+		return err
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	if !done {
+		abandoned, s.file = true, nil
+	}
+	return err
+}
+
+func (s *source) begin() error {
 	return contain("compact "+s.path, func() (err error) {
-		s.db, err = bbolt.Open(s.path, 0, &bbolt.Options{
+		s.db, err = s.open(s.path, 0, &bbolt.Options{
 			NoFreelistSync: true,
 			NoStatistics:   true,
 			FreelistType:   bbolt.FreelistMapType,

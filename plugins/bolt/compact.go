@@ -66,6 +66,7 @@ type compaction struct {
 
 	source *source
 	found  probe.Measurement
+	packed sdk.Size // of the new file, once that is synced
 	before *content.Digest
 	after  *content.Digest
 }
@@ -108,7 +109,7 @@ func (c *compaction) run(path string) (sdk.CompactResult, error) {
 	if err != nil {
 		return sdk.CompactResult{}, err
 	}
-	return c.result()
+	return c.result(), nil
 }
 
 func (c *compaction) step(s replace.Step) {
@@ -257,22 +258,20 @@ func (c *compaction) sync(temp *replace.Temp) error {
 	return nil
 }
 
-func (c *compaction) result() (sdk.CompactResult, error) {
-	info, err := os.Stat(c.source.path)
-	if err != nil {
-		return sdk.CompactResult{}, err
-	}
-	after := sizeOf(info)
+// result tells the size that the new file had when it was put in place: the
+// path is the application's again, which may have written to it already, or
+// moved it away.
+func (c *compaction) result() sdk.CompactResult {
 	return sdk.CompactResult{
 		Before:         c.source.size,
-		After:          after,
-		ReclaimedBytes: c.source.size.AllocatedBytes - after.AllocatedBytes,
+		After:          c.packed,
+		ReclaimedBytes: c.source.size.AllocatedBytes - c.packed.AllocatedBytes,
 		Pause:          c.pause(),
 		Verification: &sdk.Verification{
 			DigestBefore: c.before.Sum(), DigestAfter: c.after.Sum(),
 			ItemsBefore: c.before.Items, ItemsAfter: c.after.Items,
 		},
-	}, nil
+	}
 }
 
 // noOp is the result of a compaction that left the store as it is.

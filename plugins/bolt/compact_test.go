@@ -333,6 +333,26 @@ func TestCompactCancelledWhileTheStoreIsOpened(t *testing.T) {
 	compact(t, path)
 }
 
+// The path is the application's again as soon as the new file is there.
+func TestCompactOfAStoreThatIsMovedAway(t *testing.T) {
+	path := generate(t, fragmented())
+	before := digestOf(t, path)
+	b := newBackend()
+	b.step = func(s replace.Step) {
+		if s != replace.StepReleased {
+			return
+		}
+		if err := os.Rename(path, path+".moved"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	result, err := b.Compact(context.Background(), request(path), func(sdk.Progress) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkCompacted(t, path+".moved", before, result)
+}
+
 func TestCompactKeepsToItsRate(t *testing.T) {
 	path := generate(t, bolttest.Spec{Seed: 1, LiveBytes: 100 << 10, GarbageRatio: 0.6})
 	r := request(path)

@@ -34,7 +34,8 @@ func (c *compaction) verify(temp *replace.Temp) error {
 	if err != nil {
 		return err
 	}
-	if sizeOf(info).AllocatedBytes > c.source.size.AllocatedBytes-int64(c.found.Meta.PageSize) {
+	c.packed = sizeOf(info)
+	if c.packed.AllocatedBytes > c.source.size.AllocatedBytes-int64(c.found.Meta.PageSize) {
 		return errNotSmaller
 	}
 	dropCache(temp.File)

@@ -48,6 +48,30 @@ func Expand(store config.Store) ([]config.Store, error) {
 	return stores, nil
 }
 
+// Resolve finds what a name stands for among configured stores: the store of
+// that name, or one file of a pattern by the name that its results carry
+// (logs/a.db). Such a file is a store to run, plan or inspect by itself, with
+// the settings of its pattern; its history is the one it has as the pattern's.
+func Resolve(stores []config.Store, name string) (config.Store, bool) {
+	named := func(s config.Store) bool { return s.Name == name }
+	if i := slices.IndexFunc(stores, named); i >= 0 {
+		return stores[i], true
+	}
+	for _, pattern := range stores {
+		if pattern.Glob == "" || !strings.HasPrefix(name, pattern.Name+"/") {
+			continue
+		}
+		files, err := Expand(pattern)
+		if err != nil {
+			continue // so none of them is known
+		}
+		if i := slices.IndexFunc(files, named); i >= 0 {
+			return files[i], true
+		}
+	}
+	return config.Store{}, false
+}
+
 // fixedDir is the part of a pattern before the first element with a wildcard.
 func fixedDir(pattern string) string {
 	dir := filepath.Dir(pattern)

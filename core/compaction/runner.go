@@ -96,6 +96,12 @@ type Request struct {
 	Stores []config.Store
 	// Manual and Force are for the policy.
 	Manual, Force bool
+	// Ended, which may be nil, is called once for each of Stores, by its name,
+	// when its result is final and other runs may have the store: for a pattern
+	// when that is so for its last file. The calls come from several goroutines
+	// at once and no lock is held; Run returns after the last of them. The
+	// history may have the result only when Run returns.
+	Ended func(configured string)
 }
 
 // Runner makes runs, several at a time if need be: they share its limits, and
@@ -190,8 +196,12 @@ func (r *Runner) newID() string {
 // what matches now. A store that is named twice has one turn.
 func (r *Runner) admit(ctx context.Context, run string, req Request) []*turn {
 	var turns []*turn
-	seen := map[string]bool{}
+	seen := map[string]*turn{}
+	asked := map[string]*requested{}
 	for _, configured := range req.Stores {
+		if asked[configured.Name] == nil {
+			asked[configured.Name] = &requested{name: configured.Name}
+		}
 		stores, err := Expand(configured)
 		switch {
 		case err != nil:
@@ -200,11 +210,13 @@ func (r *Runner) admit(ctx context.Context, run string, req Request) []*turn {
 			stores, err = []config.Store{configured}, errNoFiles
 		}
 		for _, store := range stores {
-			if seen[store.Name] {
-				continue
+			t := seen[store.Name]
+			if t == nil {
+				t = r.newTurn(ctx, run, req, configured, store, err)
+				seen[store.Name] = t
+				turns = append(turns, t)
 			}
-			seen[store.Name] = true
-			turns = append(turns, r.newTurn(ctx, run, req, configured, store, err))
+			t.belongsTo(asked[configured.Name])
 		}
 	}
 	return turns

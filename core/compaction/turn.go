@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -21,6 +22,8 @@ type turn struct {
 	request    Request
 	store      config.Store
 	configured string // name of store, or of the pattern that found it
+	// parts are the stores of the request that this turn belongs to.
+	parts []*requested
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -129,6 +132,38 @@ func (t *turn) take() {
 	t.conclude(v)
 	close(t.done)
 	t.leave()
+	t.tellEnded()
+}
+
+// requested is a store of a request, or a pattern.
+type requested struct {
+	name string
+	// open is how many of its turns have not ended.
+	open atomic.Int64
+}
+
+func (t *turn) belongsTo(r *requested) {
+	if !slices.Contains(t.parts, r) {
+		t.parts = append(t.parts, r)
+		r.open.Add(1)
+	}
+}
+
+// tellEnded tells whoever made the request which of its stores are done.
+func (t *turn) tellEnded() {
+	for _, r := range t.parts {
+		if r.open.Add(-1) > 0 || t.request.Ended == nil {
+			continue
+		}
+		err := protect(func() error {
+			t.request.Ended(r.name)
+			return nil
+		})
+		var p *panicError
+		if errors.As(err, &p) {
+			t.runner.logger.Error("panic in who was told that a store is done", "store", r.name, "panic", p.value, "stack", string(p.stack))
+		}
+	}
 }
 
 // leave lets other runs have the store, as soon as a call that was given up has

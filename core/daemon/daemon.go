@@ -19,7 +19,6 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/wringdb/wring/core/api"
-	"github.com/wringdb/wring/core/catalog"
 	"github.com/wringdb/wring/core/compaction"
 	"github.com/wringdb/wring/core/config"
 	"github.com/wringdb/wring/core/event"
@@ -46,6 +45,11 @@ const stopTimeout = 20 * time.Second
 // Run is the host's life: it returns when ctx has ended and all is cleaned up,
 // or with the error that kept it from starting.
 func Run(ctx context.Context, c Config) error {
+	// From the first moment to the last: by default the signal kills.
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+
 	h, err := start(ctx, c)
 	if err != nil {
 		return err
@@ -62,7 +66,8 @@ func Run(ctx context.Context, c Config) error {
 
 	var helpers sync.WaitGroup
 	living, stop := context.WithCancel(ctx)
-	helpers.Go(func() { h.followSignals(living) })
+	helpers.Go(func() { h.reloadOn(living, hangup) })
+	helpers.Go(func() { h.sweep(living) })
 	helpers.Go(func() { h.feedWatchdog(living) })
 	h.notify(systemd.SdNotifyReady)
 	h.logger.Info("looking after stores", "stores", len(h.config().Stores), "config", c.File, "data_dir", h.dataDir, "pid", os.Getpid())
@@ -99,9 +104,7 @@ func hangUp(server *http.Server) {
 
 // start makes the parts, in the order in which they need each other.
 func start(ctx context.Context, c Config) (h *host, err error) {
-	loaded, plugins, err := load(ctx, c.File, c.SelfDir, c.Logger, func(p *catalog.Catalog) config.Describer {
-		return lenient{p, c.Logger}
-	})
+	loaded, plugins, err := loadLenient(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -156,11 +159,8 @@ func listen(path string) (net.Listener, error) {
 	return listener, nil
 }
 
-// followSignals reloads the configuration on SIGHUP.
-func (h *host) followSignals(ctx context.Context) {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
+// reloadOn reloads the configuration at each signal.
+func (h *host) reloadOn(ctx context.Context, hangup <-chan os.Signal) {
 	for {
 		select {
 		case <-ctx.Done():

@@ -439,3 +439,84 @@ func TestOneCrashingPluginKeepsNobodyElseFromBeingCompacted(t *testing.T) {
 		t.Errorf("checking the same configuration: %v, want the plugin's last words", err)
 	}
 }
+
+func TestReloadDuringARunSetsTheNextTimeByTheNewSchedule(t *testing.T) {
+	backend := newHalf()
+	backend.hold = make(chan struct{})
+	p := newPlace(t, backend)
+	p.configure("  every = \"100h\"\n  start_delay = \"0s\"", "")
+	stop := p.start()
+	<-backend.begun
+	p.configure("  every = \"1h\"\n  start_delay = \"0s\"", "")
+	if err := p.client.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	close(backend.hold)
+	p.wait("the run is in the history", func() bool {
+		results, err := p.client.Results(t.Context(), "a", 1)
+		return err == nil && len(results) == 1
+	})
+	p.wait("the store has its next time", func() bool { return p.store("a").NextAt.After(time.Now().Add(time.Minute)) })
+	if next := p.store("a").NextAt; time.Until(next) > 2*time.Hour {
+		t.Errorf("the store is due at %v, by the schedule that its run began with", next)
+	}
+	if err := stop(); err != nil {
+		t.Errorf("the host ends with %v", err)
+	}
+}
+
+// hangingSweep is a backend whose Sweep ends only with its call.
+type hangingSweep struct {
+	*half
+	sweeping chan struct{}
+}
+
+func (h *hangingSweep) Sweep(ctx context.Context, _ sdk.Store) ([]string, error) {
+	h.sweeping <- struct{}{}
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func TestHangingSweepHoldsUpNobodyElse(t *testing.T) {
+	p := newPlace(t, newHalf())
+	hanging := &hangingSweep{half: newHalf(), sweeping: make(chan struct{}, 100)}
+	other := filepath.Join(p.dir, "other", "o.sock")
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- sdk.ListenAndServe(ctx, other, hanging) }()
+	defer func() { cancel(); <-served }()
+	p.wait("the other owner listens", func() bool { _, err := os.Stat(other); return err == nil })
+
+	// The hanging one comes first in the sweep, as "a" does in the file.
+	if err := os.WriteFile(p.file(), fmt.Appendf(nil,
+		"data_dir = %q\ndefaults {\n  start_delay = \"0s\"\n}\nstore \"hangs\" {\n  owner = %q\n}\nstore \"a\" {\n  owner = %q\n}\n",
+		filepath.Join(p.dir, "data"), other, p.owner), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stop := p.start()
+	<-hanging.sweeping
+	p.wait("the other store is compacted", func() bool { return p.store("a").LastOutcome == history.Compacted })
+	if err := stop(); err != nil {
+		t.Errorf("the host ends with %v", err)
+	}
+}
+
+func TestOneCrashingPluginBlocksNoReload(t *testing.T) {
+	p := newPlace(t, newHalf())
+	p.configure("", "")
+	stop := p.start()
+	program := filepath.Join(p.dir, "crashing")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\nexit 1\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	p.configure("", fmt.Sprintf("plugin \"bad\" {\n  command = %q\n}\nstore \"b\" {\n  plugin = \"bad\"\n  path = %q\n}\n", program, p.file()))
+	if err := p.client.Reload(t.Context()); err != nil {
+		t.Errorf("Reload() = %v", err)
+	}
+	if n := len(status(t, p).Stores); n != 2 {
+		t.Errorf("%d stores after the reload, want 2", n)
+	}
+	if err := stop(); err != nil {
+		t.Errorf("the host ends with %v", err)
+	}
+}

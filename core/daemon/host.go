@@ -71,6 +71,13 @@ func load(ctx context.Context, file, selfDir string, logger hclog.Logger, ask fu
 	return loaded, plugins, nil
 }
 
+// loadLenient reads a configuration as a host does that is to live with it.
+func loadLenient(ctx context.Context, c Config) (*config.Config, *catalog.Catalog, error) {
+	return load(ctx, c.File, c.SelfDir, c.Logger, func(p *catalog.Catalog) config.Describer {
+		return lenient{p, c.Logger}
+	})
+}
+
 // lenient keeps one plugin that crashes from keeping the host, and with it the
 // stores of all others, from starting. A program that is missing or not the
 // pinned one stays a mistake of the configuration.
@@ -134,7 +141,7 @@ func (h *host) Reload(ctx context.Context) error {
 	defer h.reloading.Unlock()
 	h.notifyReload()
 	defer h.notify("READY=1")
-	loaded, plugins, err := LoadConfig(ctx, h.cfg.File, h.cfg.SelfDir, h.logger)
+	loaded, plugins, err := loadLenient(ctx, h.cfg)
 	if err == nil && loaded.DataDir != h.dataDir {
 		err = sdk.Errorf(sdk.ErrInvalidOption, "data_dir has changed from %s to %s", h.dataDir, loaded.DataDir).
 			WithHint("a new data_dir needs a restart of the host")
@@ -246,19 +253,15 @@ func (h *host) Inspect(ctx context.Context, name string, depth sdk.Depth) (compa
 	return h.runner.Inspect(ctx, stores[0], depth)
 }
 
-// stores finds the stores by name; no names means all.
+// stores finds stores, and files of patterns, by name; no names means all.
 func (h *host) stores(names []string) ([]config.Store, error) {
 	current := h.config()
 	if len(names) == 0 {
 		return current.Stores, nil
 	}
-	byName := make(map[string]config.Store, len(current.Stores))
-	for _, s := range current.Stores {
-		byName[s.Name] = s
-	}
 	stores := make([]config.Store, 0, len(names))
 	for _, name := range names {
-		s, ok := byName[name]
+		s, ok := compaction.Resolve(current.Stores, name)
 		if !ok {
 			return nil, sdk.Errorf(sdk.ErrNotFound, "no store is called %q", name).WithHint("see the stores with: wring status")
 		}

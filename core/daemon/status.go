@@ -49,6 +49,8 @@ func (h *host) storeStatus(s config.Store, now time.Time, active map[string]sdk.
 // state is the word for a store's health: the worst that is true.
 func state(health history.Health) api.State {
 	switch {
+	case health.Unresolved:
+		return api.Unresolved
 	case health.Degraded:
 		return api.Degraded
 	case health.Overdue:

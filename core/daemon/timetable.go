@@ -18,7 +18,6 @@ const healthInterval = time.Minute
 
 // loop starts a run whenever stores are due, until ctx ends.
 func (h *host) loop(ctx context.Context) {
-	h.sweep(ctx)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -55,10 +54,15 @@ func (h *host) plan(stores []config.Store, now time.Time) {
 	}
 }
 
-// firstDue is when a store is due that this host has not run yet.
+// firstDue is when a store is due that this host has not run yet. One whose
+// last outcome nobody knows does not wait for its schedule.
 func (h *host) firstDue(s config.Store, now time.Time) time.Time {
+	past := h.past(s)
+	if past.Unresolved {
+		return s.Schedule.NextOpen(h.startedAt.Add(s.Schedule.StartDelay))
+	}
 	return s.Schedule.Next(schedule.Input{
-		Now: now, Started: h.startedAt, Last: h.past(s).LastAttemptAt, Jitter: rand.Float64,
+		Now: now, Started: h.startedAt, Last: past.LastAttemptAt, Jitter: rand.Float64,
 	})
 }
 
@@ -89,7 +93,7 @@ func (h *host) takeDue(now time.Time) []config.Store {
 	return due
 }
 
-// startRun compacts due stores and sets when each is due again.
+// startRun compacts due stores. Each is due again by the time of its own end.
 func (h *host) startRun(due []config.Store) {
 	done, err := h.beginRun()
 	if err != nil {
@@ -97,19 +101,26 @@ func (h *host) startRun(due []config.Store) {
 	}
 	go func() {
 		defer done()
-		request := compaction.Request{Trigger: history.Scheduled, Stores: due}
+		request := compaction.Request{Trigger: history.Scheduled, Stores: due, Ended: h.ended}
 		if _, err := h.runner.Run(h.living, request); err != nil {
 			h.logger.Error("run ended early", "error", err)
 		}
-		now := time.Now()
-		h.mu.Lock()
-		for _, s := range due {
-			delete(h.busy, s.Name)
-			h.next[s.Name] = s.Schedule.Next(schedule.Input{Now: now, Last: now, Jitter: rand.Float64})
-		}
-		h.mu.Unlock()
-		h.wakeUp()
 	}()
+}
+
+// ended sets when a store is due again, by the configuration that is in force
+// now and not by the one that its run began with.
+func (h *host) ended(name string) {
+	now := time.Now()
+	h.mu.Lock()
+	delete(h.busy, name)
+	for _, s := range h.current.Stores {
+		if s.Name == name {
+			h.next[name] = s.Schedule.Next(schedule.Input{Now: now, Last: now, Jitter: rand.Float64})
+		}
+	}
+	h.mu.Unlock()
+	h.wakeUp()
 }
 
 func (h *host) wakeUp() {

@@ -82,7 +82,48 @@ func (s *session) compact(ctx context.Context, arguments []string, o compactOpti
 }
 
 // compactByHost asks the host and draws the events of the stores meanwhile.
+// Hanging up cancels the run; the answer then is looked up once the host has
+// cleaned up.
 func (s *session) compactByHost(ctx context.Context, host *api.Client, req api.CompactRequest) (history.Run, error) {
+	began := time.Now()
+	run, err := s.askHost(ctx, host, req)
+	if err == nil || ctx.Err() == nil {
+		return run, err
+	}
+	if ended, found := endedSince(host, began); found {
+		return ended, nil
+	}
+	return run, err
+}
+
+// cleanUpTimeout is how long a cancelled run is waited for.
+const cleanUpTimeout = 20 * time.Second
+
+// endedSince waits for the run of a person that began after a time to end.
+func endedSince(host *api.Client, began time.Time) (history.Run, bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), cleanUpTimeout)
+	defer cancel()
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		runs, err := host.Runs(ctx, 5)
+		if err != nil {
+			return history.Run{}, false
+		}
+		for _, run := range runs {
+			if run.Trigger == history.Manual && !run.StartedAt.Before(began) {
+				return run, true
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return history.Run{}, false
+		case <-ticker.C:
+		}
+	}
+}
+
+func (s *session) askHost(ctx context.Context, host *api.Client, req api.CompactRequest) (history.Run, error) {
 	if s.json {
 		return host.Compact(ctx, req)
 	}

@@ -15,7 +15,7 @@ func newConfig(s *session) *cobra.Command {
 		Use:   "config",
 		Short: "Look at the configuration",
 		Args:  aVerb,
-		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
+		RunE:  s.help,
 	}
 	c.AddCommand(&cobra.Command{
 		Use:   "check [FILE]",

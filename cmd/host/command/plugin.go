@@ -18,7 +18,7 @@ func newPlugin(s *session) *cobra.Command {
 		Use:   "plugin",
 		Short: "Look at plugins, and pin their checksums",
 		Args:  aVerb,
-		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
+		RunE:  s.help,
 	}
 	c.AddCommand(newPluginList(s), newPluginDescribe(s), newPluginPin(s), newPluginVerify(s))
 	return c

@@ -30,6 +30,7 @@ const (
 func Main(version string, args []string, streams Streams) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C does not wait for the clean-up
 
 	s := &session{version: version, Streams: streams}
 	root := newRoot(s)
@@ -74,7 +75,7 @@ happened. A path needs neither host nor configuration.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          aVerb,
-		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+		RunE:          s.help,
 	}
 	flags := root.PersistentFlags()
 	flags.StringVarP(&s.configFile, "config", "c", "", "configuration file (default: $WRING_CONFIG, then wring/wring.hcl in the user's configuration directory, then /etc/wring/wring.hcl)")
@@ -127,6 +128,14 @@ func aVerb(c *cobra.Command, given []string) error {
 		return err.WithHint("did you mean %s?", strings.Join(near, " or "))
 	}
 	return err.WithHint("see: %s --help", c.CommandPath())
+}
+
+// help shows the verbs; for a program that is no answer.
+func (s *session) help(c *cobra.Command, _ []string) error {
+	if s.json {
+		return usagef("%s needs a verb", c.CommandPath()).WithHint("see: %s --help", c.CommandPath())
+	}
+	return c.Help()
 }
 
 // outcomeError carries an exit status for results that were printed already.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -28,16 +29,16 @@ func (t targets) close() {
 }
 
 // resolve decides for each argument whether it is a path or a store. What
-// looks like a path is one; a bare word is a store if the running host knows
-// it, else a file or directory by that name here.
+// begins like a path is one; anything else is a store, or one file of a
+// pattern, if the running host knows it, and a file or directory here if not.
 func (s *session) resolve(ctx context.Context, arguments []string) (targets, error) {
 	t := targets{}
 	known, host, hostErr := s.knownStores(ctx, arguments)
 	for _, argument := range arguments {
 		switch {
-		case !looksLikePath(argument) && known[argument]:
+		case known.has(argument):
 			t.stores = append(t.stores, argument)
-		case looksLikePath(argument) || exists(argument):
+		case isPath(argument) || exists(argument):
 			path, err := filepath.Abs(argument)
 			if err != nil {
 				return targets{}, usagef("%s: %w", argument, err)
@@ -65,13 +66,23 @@ func (s *session) resolve(ctx context.Context, arguments []string) (targets, err
 	return t, nil
 }
 
-// knownStores asks the host for its stores if any argument could be one.
-func (s *session) knownStores(ctx context.Context, arguments []string) (map[string]bool, *api.Client, error) {
-	bare := false
-	for _, argument := range arguments {
-		bare = bare || !looksLikePath(argument)
+// stores are what a host knows.
+type stores []api.StoreStatus
+
+// has says whether the host has a store of that name, or a pattern whose files
+// are called so: NAME/FILE.
+func (known stores) has(name string) bool {
+	for _, store := range known {
+		if store.Store == name || strings.HasPrefix(name, store.Store+"/") && strings.ContainsAny(store.Path, "*?[") {
+			return true
+		}
 	}
-	if !bare {
+	return false
+}
+
+// knownStores asks the host for its stores if any argument could be one.
+func (s *session) knownStores(ctx context.Context, arguments []string) (stores, *api.Client, error) {
+	if !slices.ContainsFunc(arguments, func(a string) bool { return !isPath(a) }) {
 		return nil, nil, nil
 	}
 	host, err := s.client(ctx)
@@ -83,15 +94,12 @@ func (s *session) knownStores(ctx context.Context, arguments []string) (map[stri
 		host.Close()
 		return nil, nil, err
 	}
-	known := make(map[string]bool, len(status.Stores))
-	for _, store := range status.Stores {
-		known[store.Store] = true
-	}
-	return known, host, nil
+	return status.Stores, host, nil
 }
 
-func looksLikePath(argument string) bool {
-	return strings.ContainsRune(argument, filepath.Separator) || strings.HasPrefix(argument, ".")
+// isPath says whether an argument can be nothing but a path.
+func isPath(argument string) bool {
+	return filepath.IsAbs(argument) || strings.HasPrefix(argument, ".")
 }
 
 func exists(path string) bool {

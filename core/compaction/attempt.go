@@ -19,14 +19,7 @@ func (t *turn) attempt() verdict {
 	if err != nil {
 		return t.unseen(t.question().judge(err, true))
 	}
-	t.hung = false
-	defer func() {
-		if t.hung {
-			a.lease.Discard("a call did not end when it was cancelled")
-		} else {
-			a.lease.Release()
-		}
-	}()
+	defer a.giveBack()
 	t.result.Plugin, t.result.Engine = a.plugin(), a.description.Engine
 
 	f, err := t.look(a)
@@ -81,24 +74,14 @@ func (t *turn) settled(f sdk.Fragmentation, d policy.Decision) verdict {
 // look measures the store, after sweeping one that may have been left in the
 // middle of something.
 func (t *turn) look(a *access) (sdk.Fragmentation, error) {
-	var f sdk.Fragmentation
 	if t.lost || t.doubt || t.past.Unresolved {
 		if err := t.tidy(a); err != nil {
-			return f, err
+			return sdk.Fragmentation{}, err
 		}
 	}
-	err := t.bounded("measure the store", func(ctx context.Context) error {
-		if err := a.find(ctx); err != nil {
-			return err
-		}
-		measured, err := a.measure(ctx, sdk.DepthSampled)
-		if err == nil {
-			f = measured
-		}
-		return err
-	})
+	f, err := a.look(t.ctx, sdk.DepthSampled)
 	if err != nil {
-		return sdk.Fragmentation{}, err
+		return f, err
 	}
 	if !t.measured {
 		t.before, t.measured = f, true
@@ -112,17 +95,7 @@ func (t *turn) look(a *access) (sdk.Fragmentation, error) {
 // tidy sweeps. That it cannot is no reason to leave the store alone, unless the
 // backend is gone or somebody must look first.
 func (t *turn) tidy(a *access) error {
-	var removed []string
-	err := t.bounded("sweep the store", func(ctx context.Context) error {
-		if err := a.find(ctx); err != nil {
-			return err
-		}
-		swept, err := a.sweep(ctx)
-		if err == nil {
-			removed = swept
-		}
-		return err
-	})
+	removed, err := a.tidy(t.ctx)
 	if len(removed) > 0 {
 		t.runner.logger.Info("removed leftovers of a compaction that died", "store", t.store.Name, "files", removed)
 	}
@@ -132,21 +105,6 @@ func (t *turn) tidy(a *access) error {
 	}
 	t.runner.logger.Warn("cannot look for leftovers of compactions", "store", t.store.Name, "error", err)
 	return nil
-}
-
-// bounded makes a call that changes nothing and may take as long as a
-// compaction may be silent. F must not touch what the turn owns after its
-// context has ended.
-func (t *turn) bounded(doing string, f func(ctx context.Context) error) error {
-	c := t.runner.call(t.ctx, stallTimeout(t.store), func(ctx context.Context, _ func()) error { return f(ctx) })
-	t.hung = t.hung || c.ending == hung
-	switch {
-	case c.ending == hung && !c.stalled:
-		return fmt.Errorf("%s: %w", doing, t.ctx.Err())
-	case c.ending != returned:
-		return fmt.Errorf("%s: %w for %s", doing, errSilent, stallTimeout(t.store))
-	}
-	return c.err
 }
 
 // compact calls Compact once.
@@ -181,7 +139,7 @@ func (t *turn) compact(a *access, d policy.Decision) verdict {
 	}
 	v := t.question().judgeCompact(c, t.doubt)
 	if c.ending == hung {
-		t.hung, t.calling = true, c.over
+		a.hung, t.calling = true, c.over
 	}
 	if v.outcome == history.Unknown {
 		t.lost = true

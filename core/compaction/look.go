@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/wringdb/wring/core/config"
 	"github.com/wringdb/wring/core/history"
@@ -15,22 +17,95 @@ import (
 
 // access is a backend, and what it knows a store by.
 type access struct {
+	runner      *Runner
 	lease       Lease
 	description sdk.Description
 	store       config.Store
 	target      sdk.Store
+	// hung is set when a call was given up that may still go on. Target belongs
+	// to that call then.
+	hung bool
 }
 
-// acquire gets the backend of a store. The lease is the caller's to release.
+// acquire gets the backend of a store. Whoever calls it calls giveBack.
 func (r *Runner) acquire(ctx context.Context, store config.Store) (*access, error) {
 	lease, err := r.clients.Acquire(ctx, store)
 	if err != nil {
 		return nil, err
 	}
 	return &access{
-		lease: lease, description: lease.Description(), store: store,
+		runner: r, lease: lease, description: lease.Description(), store: store,
 		target: sdk.Store{Name: store.Name, Path: store.Path},
 	}, nil
+}
+
+// giveBack returns the lease.
+func (a *access) giveBack() {
+	if a.hung {
+		a.lease.Discard("a call did not end when it was cancelled")
+		return
+	}
+	a.lease.Release()
+}
+
+// noLimit is a time that a call may be silent for without being given up.
+const noLimit = time.Duration(math.MaxInt64)
+
+// ask makes a call that changes nothing, and gives it up when it is silent for
+// the time of patience. F may go on then: what it has written must not be read
+// after an error.
+func (a *access) ask(ctx context.Context, doing string, patience time.Duration, f func(ctx context.Context) error) error {
+	c := a.runner.call(ctx, patience, func(ctx context.Context, _ func()) error { return f(ctx) })
+	a.hung = a.hung || c.ending == hung
+	switch {
+	case c.ending == hung && !c.stalled:
+		return fmt.Errorf("%s: %w", doing, ctx.Err())
+	case c.ending != returned:
+		return fmt.Errorf("%s: %w for %s", doing, errSilent, patience)
+	}
+	return c.err
+}
+
+// look measures the store. Who asks for an exact measurement, which reads all
+// of a store, waits as long as they like; others as long as a compaction may
+// be silent.
+func (a *access) look(ctx context.Context, depth sdk.Depth) (sdk.Fragmentation, error) {
+	patience := stallTimeout(a.store)
+	if depth == sdk.DepthExact {
+		patience = noLimit
+	}
+	var f sdk.Fragmentation
+	err := a.ask(ctx, "measure the store", patience, func(ctx context.Context) error {
+		if err := a.find(ctx); err != nil {
+			return err
+		}
+		measured, err := a.measure(ctx, depth)
+		if err == nil {
+			f = measured
+		}
+		return err
+	})
+	if err != nil {
+		return sdk.Fragmentation{}, err
+	}
+	return f, nil
+}
+
+// tidy removes what dead compactions have left beside the store.
+func (a *access) tidy(ctx context.Context) ([]string, error) {
+	var removed []string
+	err := a.ask(ctx, "sweep the store", stallTimeout(a.store), func(ctx context.Context) error {
+		if err := a.find(ctx); err != nil {
+			return err
+		}
+		swept, err := a.sweep(ctx)
+		removed = swept
+		return err
+	})
+	if a.hung {
+		return nil, err
+	}
+	return removed, err
 }
 
 // plugin is the name of the backend.
@@ -77,7 +152,6 @@ func (a *access) find(ctx context.Context) error {
 	return nil
 }
 
-// sweep removes what dead compactions have left beside the store.
 func (a *access) sweep(ctx context.Context) ([]string, error) {
 	sweeper, ok := a.lease.Backend().(sdk.Sweeper)
 	if !ok {
@@ -137,11 +211,8 @@ func (r *Runner) Inspect(ctx context.Context, store config.Store, depth sdk.Dept
 		if err != nil {
 			return err
 		}
-		defer a.lease.Release()
-		if err := a.find(ctx); err != nil {
-			return err
-		}
-		f, err := a.measure(ctx, depth)
+		defer a.giveBack()
+		f, err := a.look(ctx, depth)
 		if err != nil {
 			return err
 		}
@@ -188,7 +259,10 @@ type Swept struct {
 
 // SweepAll removes what compactions that died have left beside stores, one
 // after another, and returns the stores where there was something to remove or
-// something went wrong. An owner that is away sees to its own stores.
+// something went wrong. An owner that is away sees to its own stores. A plugin
+// that cannot be reached, or does not answer for one store, is not asked about
+// the others, so that it holds up those of other plugins once: they are swept
+// before their next compaction.
 func (r *Runner) SweepAll(ctx context.Context, stores []config.Store) []Swept {
 	var all []Swept
 	unreachable := map[string]bool{}
@@ -207,8 +281,12 @@ func (r *Runner) SweepAll(ctx context.Context, stores []config.Store) []Swept {
 			s := Swept{Store: store.Name}
 			s.Removed, s.Err = r.sweepOne(ctx, store)
 			var unreached *unreachableError
-			unreachable[store.Plugin] = unreachable[store.Plugin] || errors.As(s.Err, &unreached)
+			if errors.As(s.Err, &unreached) || errors.Is(s.Err, errSilent) {
+				unreachable[store.Plugin] = true
+			}
 			switch {
+			case s.Err != nil && ctx.Err() != nil:
+				return all
 			case s.Err != nil && store.Owner != "" && isAway(s.Err), errors.Is(s.Err, sdk.ErrNotFound):
 				r.logger.Debug("not swept", "store", s.Store, "error", s.Err)
 				continue
@@ -236,11 +314,8 @@ func (r *Runner) sweepOne(ctx context.Context, store config.Store) (removed []st
 		if err != nil {
 			return &unreachableError{fmt.Errorf("reach the backend: %w", err)}
 		}
-		defer a.lease.Release()
-		if err := a.find(ctx); err != nil {
-			return err
-		}
-		removed, err = a.sweep(ctx)
+		defer a.giveBack()
+		removed, err = a.tidy(ctx)
 		return err
 	})
 	return removed, err

@@ -14,8 +14,9 @@ import (
 const actionError = "error"
 
 // Plan says what a scheduled run would do now to each store, and why. It
-// measures and changes nothing. Patterns are resolved into what matches now.
-// Its error is the end of ctx.
+// measures and changes nothing. Patterns are resolved into what matches now. A
+// store whose backend does not answer is an error of that store, after the time
+// that its compaction may be silent. Its own error is the end of ctx.
 func (r *Runner) Plan(ctx context.Context, stores []config.Store) ([]Plan, error) {
 	plans := make([]Plan, 0, len(stores))
 	for _, configured := range stores {
@@ -62,19 +63,18 @@ func (r *Runner) planOne(q question) Plan {
 		if err != nil {
 			return err
 		}
-		defer a.lease.Release()
+		defer a.giveBack()
 		reached = true
 		plan.Plugin, plan.Engine = a.plugin(), a.description.Engine
-		if err := a.find(ctx); err != nil {
-			return err
-		}
-		plan.Path = a.path()
 		if modes := a.description.Capabilities.Modes; plan.Mode == "" && len(modes) > 0 {
 			plan.Mode = modes[0]
 		}
 		past := r.past(store.Name)
 		plan.Warnings = planWarnings(store, a.description, past)
-		f, err := a.measure(ctx, sdk.DepthSampled)
+		f, err := a.look(ctx, sdk.DepthSampled)
+		if !a.hung {
+			plan.Path = a.path()
+		}
 		if err != nil {
 			return err
 		}

@@ -45,8 +45,6 @@ type turn struct {
 	// lost is set when the connection of an attempt was lost and nobody has
 	// looked at the store since, doubt when an attempt may not have ended.
 	lost, doubt bool
-	// hung is set when an attempt gave up a call that may still go on.
-	hung bool
 	// calling is open while a compaction that was given up goes on.
 	calling <-chan struct{}
 }

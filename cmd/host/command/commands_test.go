@@ -1,12 +1,9 @@
 package command_test
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -186,7 +183,7 @@ const awaitUsage = `usage:
 	await file PATTERN            a file is there
 	await nofile PATTERN          no file is there
 	await match REGEXP FILE       a file has a matching line
-	await gone SECONDS PID        no process has that ID any more
+	await gone SECONDS PID,PID... no processes have these IDs any more
 	await host NAME CONFIGURATION the host that was started answers
 	await json CONDITION -- PROGRAM ARGUMENT...`
 
@@ -210,10 +207,8 @@ func cmdAwait(ts *testscript.TestScript, neg bool, args []string) {
 	case what == "gone" && len(args) == 2:
 		seconds, err := strconv.ParseFloat(args[0], 64)
 		ts.Check(err)
-		pid, err := strconv.Atoi(args[1])
-		ts.Check(err)
 		limit = time.Duration(seconds * float64(time.Second))
-		met = func() error { return gone(pid) }
+		met = func() error { return allGone(args[1]) }
 	case what == "host" && len(args) == 2:
 		p := processOf(ts, args[0])
 		met = func() error {
@@ -259,6 +254,19 @@ func matching(pattern *regexp.Regexp, file string) error {
 	return err
 }
 
+func allGone(pids string) error {
+	for text := range strings.SplitSeq(pids, ",") {
+		pid, err := strconv.Atoi(text)
+		if err == nil {
+			err = gone(pid)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // gone says that a process lives. One that has ended and whose parent has not
 // noticed yet does not.
 func gone(pid int) error {
@@ -271,6 +279,46 @@ func gone(pid int) error {
 		}
 	}
 	return fmt.Errorf("process %d is there", pid)
+}
+
+// cmdChildren keeps the IDs of the processes that a program has started, which
+// must be some, as await gone takes them.
+//
+//	children NAME VARIABLE
+func cmdChildren(ts *testscript.TestScript, neg bool, args []string) {
+	refuseNegation(ts, neg)
+	if len(args) != 2 {
+		ts.Fatalf("usage: children NAME VARIABLE")
+	}
+	parent := strconv.Itoa(processOf(ts, args[0]).cmd.Process.Pid)
+	all, err := quietly(ts, "ps", "-A", "-o", "pid=", "-o", "ppid=")
+	ts.Check(err)
+	var children []string
+	for line := range strings.Lines(all) {
+		if f := strings.Fields(line); len(f) == 2 && f[1] == parent {
+			children = append(children, f[0])
+		}
+	}
+	if len(children) == 0 {
+		ts.Fatalf("%s has no children", args[0])
+	}
+	ts.Setenv(args[1], strings.Join(children, ","))
+}
+
+// cmdHolder keeps the ID of the process that compacts a store, which is the
+// first word in the store's lock file.
+//
+//	holder FILE VARIABLE
+func cmdHolder(ts *testscript.TestScript, neg bool, args []string) {
+	refuseNegation(ts, neg)
+	if len(args) != 2 {
+		ts.Fatalf("usage: holder FILE VARIABLE")
+	}
+	pid, _, _ := strings.Cut(ts.ReadFile(args[0]), " ")
+	if _, err := strconv.Atoi(pid); err != nil {
+		ts.Fatalf("%s does not begin with a process: %v", args[0], err)
+	}
+	ts.Setenv(args[1], pid)
 }
 
 // quietly runs a program aside of what the script sees.
@@ -287,106 +335,6 @@ func quietly(ts *testscript.TestScript, program string, args ...string) (stdout 
 		return said.String(), fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, complained.String())
 	}
 	return said.String(), nil
-}
-
-// cmdRemember takes a fingerprint of files and directories, for unchanged.
-func cmdRemember(ts *testscript.TestScript, neg bool, args []string) {
-	refuseNegation(ts, neg)
-	for _, path := range args {
-		is, err := fingerprint(ts.MkAbs(path))
-		ts.Check(err)
-		scriptOf(ts).prints[path] = is
-	}
-}
-
-// cmdUnchanged says that files and directories are as they were remembered:
-// the same files with the same bytes, owner, mode and time of change.
-func cmdUnchanged(ts *testscript.TestScript, neg bool, args []string) {
-	for _, path := range args {
-		was, ok := scriptOf(ts).prints[path]
-		if !ok {
-			ts.Fatalf("%s was not remembered", path)
-		}
-		is, err := fingerprint(ts.MkAbs(path))
-		ts.Check(err)
-		if changed := was != is; changed != neg {
-			ts.Fatalf("changed: %v\n%s", changed, difference(was, is))
-		}
-	}
-}
-
-// difference shows the first lines of one text that the other has not.
-func difference(was, is string) string {
-	var lines []string
-	only := func(sign, in, notIn string) {
-		for line := range strings.Lines(in) {
-			if !strings.Contains(notIn, line) && len(lines) < 20 {
-				lines = append(lines, sign+line)
-			}
-		}
-	}
-	only("- ", was, is)
-	only("+ ", is, was)
-	return strings.Join(lines, "")
-}
-
-// fingerprint describes all files at or below path, a line for each. That a
-// file came and went in a directory does not matter, nor do the locks that a
-// sweep holds for a moment: notemps looks for those that stay.
-func fingerprint(path string) (string, error) {
-	var lines strings.Builder
-	err := filepath.WalkDir(path, func(path string, _ fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if lock, err := filepath.Match(".*.wring.lock", filepath.Base(path)); lock || err != nil {
-			return err
-		}
-		info, err := os.Lstat(path)
-		if err != nil {
-			return err
-		}
-		owner, ok := info.Sys().(*syscall.Stat_t)
-		if !ok {
-			return fmt.Errorf("%s: the system does not tell its owner", path)
-		}
-		fmt.Fprintf(&lines, "%s %v %d:%d inode %d", path, info.Mode(), owner.Uid, owner.Gid, owner.Ino)
-		if !info.IsDir() {
-			fmt.Fprintf(&lines, ", %v", info.ModTime())
-		}
-		if info.Mode().IsRegular() {
-			content, err := os.ReadFile(path)
-			if err != nil {
-				return err
-			}
-			sum := sha256.Sum256(content)
-			fmt.Fprintf(&lines, ", %d bytes %s", len(content), hex.EncodeToString(sum[:]))
-		}
-		lines.WriteByte('\n')
-		return nil
-	})
-	return lines.String(), err
-}
-
-// cmdNoTemps says that compactions have left nothing in a directory.
-func cmdNoTemps(ts *testscript.TestScript, neg bool, args []string) {
-	refuseNegation(ts, neg)
-	for _, dir := range args {
-		left, err := filepath.Glob(filepath.Join(ts.MkAbs(dir), ".*wring*"))
-		ts.Check(err)
-		if len(left) > 0 {
-			ts.Fatalf("left behind: %q", left)
-		}
-	}
-}
-
-// cmdExpand replaces variables in files, as it was done with those named
-// *.hcl when the script began.
-func cmdExpand(ts *testscript.TestScript, neg bool, args []string) {
-	refuseNegation(ts, neg)
-	for _, file := range args {
-		ts.Check(expandFile(ts.MkAbs(file), ts.Getenv))
-	}
 }
 
 // cmdSmallDisk mounts a file system of that many KiB in memory.

@@ -1,8 +1,8 @@
 // Package command_test runs the real programs, wring and its plugins, by the
 // scripts in testdata/script. What a script can say beside testscript's own
-// commands is in commands_test.go and json_test.go; the databases that it
-// makes, holds and damages are the work of tool_test.go, and badplugin_test.go
-// is the plugin that misbehaves.
+// commands is in commands_test.go, files_test.go and json_test.go; the databases
+// that it makes, holds and damages are the work of tool_test.go, and
+// badplugin_test.go is the plugin that misbehaves.
 package command_test
 
 import (
@@ -51,6 +51,8 @@ func TestScripts(t *testing.T) {
 			"signal":    cmdSignal,
 			"ended":     cmdEnded,
 			"await":     cmdAwait,
+			"children":  cmdChildren,
+			"holder":    cmdHolder,
 			"json":      cmdJSON,
 			"remember":  cmdRemember,
 			"unchanged": cmdUnchanged,

@@ -49,7 +49,7 @@ func badPluginMain() {
 		fmt.Println("Welcome to the bad plugin!")
 		os.Exit(0)
 	case mode == "old-handshake" && launched:
-		fmt.Println("1|99|unix|/tmp/none.sock|grpc|")
+		fmt.Println("1|99|unix|/nowhere/none.sock|grpc|")
 		forEver()
 	case mode == "wrong-protocol":
 		fmt.Println(`{"protocol_version":99,"name":"bad","version":"7.0.0","engine":"bad","capabilities":{"modes":["only"]}}`)

@@ -218,6 +218,16 @@ func (r *rig) processes() []*fakeProcess {
 	return slices.Clone(r.launched)
 }
 
+// process of a lease.
+func (r *rig) process(l *Lease) *fakeProcess {
+	r.t.Helper()
+	p, ok := l.Backend().(*fakeProcess)
+	if !ok {
+		r.t.Fatalf("the backend is a %T", l.Backend())
+	}
+	return p
+}
+
 // install makes or replaces the program of a plugin.
 func (r *rig) install(name, content string) {
 	r.t.Helper()

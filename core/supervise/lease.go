@@ -24,8 +24,8 @@ type handle interface {
 	Stop(ctx context.Context)
 }
 
-// Lease is the right to call a backend. Its process stays as long as nobody
-// kills it, and is replaced for others when it dies.
+// Lease is the right to call a backend. A plugin's process is the lease's alone
+// until it is released; an owner is shared with others.
 type Lease struct {
 	client client
 	once   sync.Once
@@ -49,10 +49,9 @@ func (l *Lease) Description() sdk.Description { return l.client.Description() }
 func (l *Lease) Release() { l.once.Do(l.giveUp) }
 
 // Discard ends the lease of a backend that cannot be trusted any more, such as
-// one whose call does not end although it was cancelled. A plugin's process is
-// not handed out again, and ends, killed if need be, when others have let go of
-// it; the connection to an owner is closed. That ends the call. Reason
-// completes the sentence "plugin x is down: …".
+// one whose call does not end although it was cancelled. A plugin's process
+// ends, killed if need be; the connection to an owner is closed. That ends the
+// call. Reason completes the sentence "plugin x is down: …".
 func (l *Lease) Discard(reason string) {
 	l.once.Do(func() {
 		if l.suspect != nil {

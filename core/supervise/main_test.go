@@ -66,7 +66,8 @@ func beAPlugin(behaviour string) {
 	sdk.Serve(testBackend{name: behaviour})
 }
 
-// testBackend crashes or hangs in its calls when the store's name says so.
+// testBackend crashes, hangs or tells of itself in its calls when the store's
+// name says so.
 type testBackend struct{ name string }
 
 func (b testBackend) Describe(context.Context) (sdk.Description, error) {
@@ -77,10 +78,14 @@ func (b testBackend) Describe(context.Context) (sdk.Description, error) {
 }
 
 func (b testBackend) Fragmentation(_ context.Context, req sdk.FragmentationRequest) (sdk.Fragmentation, error) {
-	if req.Store.Name == "environment" {
+	total := int64(3)
+	switch req.Store.Name {
+	case "environment":
 		return sdk.Fragmentation{}, sdk.Errorf(sdk.ErrUnsupported, "%s", strings.Join(os.Environ(), "\n"))
+	case "pid":
+		total = int64(os.Getpid())
 	}
-	return sdk.Fragmentation{TotalBytes: 3, AllocatedBytes: 2, LiveBytes: 1, ReclaimableBytes: 1, Method: sdk.MethodExact}, nil
+	return sdk.Fragmentation{TotalBytes: total, AllocatedBytes: 2, LiveBytes: 1, ReclaimableBytes: 1, Method: sdk.MethodExact}, nil
 }
 
 func (b testBackend) Compact(ctx context.Context, req sdk.CompactRequest, report func(sdk.Progress)) (sdk.CompactResult, error) {
@@ -92,6 +97,17 @@ func (b testBackend) Compact(ctx context.Context, req sdk.CompactRequest, report
 	case "wait":
 		<-ctx.Done()
 		return sdk.CompactResult{}, ctx.Err()
+	case "gate": // until there is a file
+		for tick := time.NewTicker(2 * time.Millisecond); ; {
+			if _, err := os.Stat(req.Store.Path); err == nil {
+				break
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return sdk.CompactResult{}, ctx.Err()
+			}
+		}
 	}
 	return sdk.CompactResult{Before: sdk.Size{TotalBytes: 3, AllocatedBytes: 2}, After: sdk.Size{TotalBytes: 1, AllocatedBytes: 1}, ReclaimedBytes: 1}, nil
 }

@@ -54,24 +54,22 @@ func (s *Supervisor) pluginStatus(p *plugin) Status {
 		Name: p.name, Kind: KindPlugin, State: StateStopped,
 		Path: p.program.Path, SHA256: p.program.SHA256, Pinned: p.program.Pinned,
 		Version: p.desc.Version, Engine: p.desc.Engine,
-		Restarts: p.restarts,
+		Restarts: p.restarts, Processes: len(p.processes), LastLines: p.tail.list(),
 	}
 	if p.lastErr != nil {
 		status.LastError, status.LastHint = p.lastErr.Error(), sdk.HintOf(p.lastErr)
 	}
-	if p.relay != nil {
-		status.LastLines = p.relay.Lines()
-	}
-	// Where all were replaced, the newest of those that are still in use.
-	shown := p.current
-	for proc := range p.processes {
-		status.Leases += proc.leases
-		if p.current == nil && (shown == nil || proc.startedAt.After(shown.startedAt)) {
+	var shown *process
+	for _, proc := range p.processes {
+		if proc.leased {
+			status.Leases++
+		}
+		if shown == nil || shown.retired != "" && proc.retired == "" {
 			shown = proc
 		}
 	}
 	switch {
-	case p.starting != nil:
+	case p.starting != nil && (shown == nil || shown.retired != ""):
 		status.State = StateStarting
 	case shown != nil:
 		status.State, status.PID, status.StartedAt = StateUp, shown.handle.PID(), shown.startedAt

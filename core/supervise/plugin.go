@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -19,16 +20,18 @@ type plugin struct {
 	// program is the one that was last found.
 	program catalog.Program
 	desc    sdk.Description
-	relay   *Relay // of the newest process; nil before the first
+	tail    *tail // of what all its processes wrote
 
-	starting *start   // nil when none is under way
-	current  *process // the one that is handed out; nil when there is none
-	// processes are all that have not ended, with those that were replaced.
-	processes map[*process]struct{}
+	starting *start // nil when none is under way
+	// processes are all that have not ended, oldest first, with those that are
+	// not handed out any more.
+	processes []*process
 
 	backoff *backoff.ExponentialBackOff
-	// failures is how many crashes and starts that went wrong came in a row.
+	// failures is how many crashes and starts that went wrong came in a row,
+	// without a process that was started after them and served well.
 	failures int
+	failedAt time.Time // the last of them
 	nextTry  time.Time
 	lastErr  error
 	broken   bool // the last thing that happened was a failure
@@ -38,10 +41,21 @@ type plugin struct {
 // idle says whether nothing of the plugin runs or is about to.
 func (p *plugin) idle() bool { return p.starting == nil && len(p.processes) == 0 }
 
+// free returns a process that can be handed out, or nil. The oldest comes first,
+// so that those that were needed for a while only have their rest and end.
+func (p *plugin) free() *process {
+	for _, proc := range p.processes {
+		if !proc.leased && proc.retired == "" {
+			return proc
+		}
+	}
+	return nil
+}
+
 // start is an attempt to start a process, and those who wait for it.
 type start struct {
 	waiters int
-	proc    *process
+	proc    *process // leased to whoever claims it first; nil after that
 	err     error
 	done    chan struct{} // closed when it is over, and was published
 }
@@ -50,11 +64,11 @@ type start struct {
 func (s *Supervisor) plugin(name string) *plugin {
 	p := s.plugins[name]
 	if p == nil {
-		p = &plugin{name: name, processes: make(map[*process]struct{}), backoff: &backoff.ExponentialBackOff{
+		p = &plugin{name: name, tail: &tail{}, backoff: &backoff.ExponentialBackOff{
 			InitialInterval: s.cfg.BackoffInitial,
 			MaxInterval:     s.cfg.BackoffMax,
 			Multiplier:      2,
-			// One host starts one process: there is no herd to spread.
+			// One host starts one process at a time: there is no herd to spread.
 			RandomizationFactor: 0,
 		}}
 		s.plugins[name] = p
@@ -111,15 +125,14 @@ func (s *Supervisor) suspect(proc *process, reason string) {
 	default:
 		if proc.retired == "" {
 			err := sdk.Errorf(sdk.ErrInternal, "plugin %q (pid %d) is given up: %s", proc.plugin.name, proc.handle.PID(), reason)
-			s.failed(proc.plugin, err, s.uptime(proc))
+			s.failed(proc.plugin, err, proc)
 			s.retire(proc, reason)
 			s.cfg.Logger.Warn("plugin is given up", "plugin", proc.plugin.name, "pid", proc.handle.PID(), "reason", reason)
 		}
 	}
 }
 
-// reserve counts one lease more on the plugin's process, and starts that first
-// where needed.
+// reserve leases a process of the plugin, and starts one first where needed.
 func (s *Supervisor) reserve(ctx context.Context, name string) (*process, error) {
 	for {
 		proc, st, err := s.join(name)
@@ -128,7 +141,11 @@ func (s *Supervisor) reserve(ctx context.Context, name string) (*process, error)
 		}
 		select {
 		case <-st.done:
-			return st.proc, st.err
+			proc, err := s.claim(st)
+			if proc != nil || err != nil {
+				return proc, err
+			}
+			// Another who waited has it.
 		case <-ctx.Done():
 			s.leave(st)
 			return nil, fmt.Errorf("wait for plugin %q to start: %w", name, ctx.Err())
@@ -136,7 +153,7 @@ func (s *Supervisor) reserve(ctx context.Context, name string) (*process, error)
 	}
 }
 
-// join returns a process with one lease more, or a start that is waited for.
+// join returns a process that is leased now, or a start that is waited for.
 func (s *Supervisor) join(name string) (*process, *start, error) {
 	s.mu.Lock()
 	c := s.catalog
@@ -153,25 +170,27 @@ func (s *Supervisor) join(name string) (*process, *start, error) {
 		p.lastErr, p.broken, p.program.Path = err, true, program.Path
 		return nil, nil, err
 	}
-	if proc := p.current; proc != nil {
+	p.program = program
+	for _, proc := range slices.Clone(p.processes) { // ended takes some out
 		select {
 		case <-proc.handle.Exited():
 			s.ended(proc)
 		default:
-			if proc.program.Same(program) {
-				s.reuse(proc)
-				return proc, nil, nil
+			if !proc.program.Same(program) {
+				s.retire(proc, "its program has changed")
 			}
-			s.retire(proc, "its program has changed")
 		}
 	}
-	p.program = program
+	if proc := p.free(); proc != nil {
+		s.lend(proc)
+		return proc, nil, nil
+	}
 	if p.starting == nil {
 		if err := s.patience(p); err != nil {
 			return nil, nil, err
 		}
 		p.starting = &start{done: make(chan struct{})}
-		if p.failures > 0 {
+		if p.broken && p.failures > 0 {
 			p.restarts++
 		}
 		s.workers.Go(func() { s.start(p, program) })
@@ -180,11 +199,22 @@ func (s *Supervisor) join(name string) (*process, *start, error) {
 	return nil, p.starting, nil
 }
 
-// leave is for somebody who does not wait for a start any longer.
+// claim is for somebody who has waited for a start: the first of them has its
+// process, the others nothing, or all the error.
+func (s *Supervisor) claim(st *start) (*process, error) {
+	defer s.lock()()
+	st.waiters--
+	proc := st.proc
+	st.proc = nil
+	return proc, st.err
+}
+
+// leave is for somebody who does not wait for a start any longer. A process that
+// is left to nobody is kept warm for the next.
 func (s *Supervisor) leave(st *start) {
 	defer s.lock()()
 	st.waiters--
-	if st.proc != nil {
+	if st.waiters == 0 && st.proc != nil {
 		s.releaseLocked(st.proc)
 	}
 }
@@ -214,21 +244,29 @@ func (s *Supervisor) patience(p *plugin) error {
 	return err.WithHint("%s", hint)
 }
 
-// failed counts a crash, or a start that went wrong when up is 0. The first
-// crash after a steady life is forgiven: the next process may start at once.
-func (s *Supervisor) failed(p *plugin, err error, up time.Duration) {
-	if up >= s.cfg.SteadyAfter {
-		p.forgive()
+// failed counts a crash of a process, or a start that went wrong when that is
+// nil. The first crash after a steady life is forgiven: the next process may
+// start at once.
+func (s *Supervisor) failed(p *plugin, err error, proc *process) {
+	now := s.cfg.Clock.Now()
+	if proc != nil && now.Sub(proc.startedAt) >= s.cfg.SteadyAfter {
+		proc.forgive()
 	}
 	p.failures++
+	p.failedAt = now
 	p.lastErr, p.broken, p.nextTry = err, true, time.Time{}
-	if up == 0 || p.failures > 1 {
-		p.nextTry = s.cfg.Clock.Now().Add(p.backoff.NextBackOff())
+	if proc == nil || p.failures > 1 {
+		p.nextTry = now.Add(p.backoff.NextBackOff())
 	}
 }
 
-// forgive forgets failures that lie behind.
-func (p *plugin) forgive() {
+// forgive forgets the plugin's failures, for the sake of a process that has
+// served well, if all of them lie before its start.
+func (proc *process) forgive() {
+	p := proc.plugin
+	if proc.startedAt.Before(p.failedAt) {
+		return
+	}
 	p.failures = 0
 	p.nextTry = time.Time{}
 	p.backoff.Reset()

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,7 +23,7 @@ type process struct {
 	relay     *Relay
 	startedAt time.Time
 
-	leases int
+	leased bool
 	// uses tells an idle timer whether the process was used since it was set.
 	uses     int
 	stopIdle func() bool // stops the idle timer; nil when none is set
@@ -30,7 +31,7 @@ type process struct {
 	retired string
 	over    bool // it has ended, and that was taken note of
 
-	// unused is closed when it is retired and has no leases.
+	// unused is closed when it is retired and not leased.
 	unused chan struct{}
 	// killed ends when it is not to be waited for any longer.
 	killed context.Context
@@ -40,13 +41,7 @@ type process struct {
 // start starts a process and settles the plugin's start with it.
 func (s *Supervisor) start(p *plugin, program catalog.Program) {
 	relay := NewRelay(s.cfg.Logger.Named(p.name), s.cfg.Clock.Now)
-	unlock := s.lock()
-	if p.relay != nil {
-		relay.last = p.relay.Lines() // how the one before came to its end
-	}
-	p.relay = relay
-	unlock()
-
+	relay.tail = p.tail
 	h, err := s.launchProgram(program, relay)
 	if err != nil {
 		relay.Flush()
@@ -66,7 +61,7 @@ func (s *Supervisor) settle(p *plugin, program catalog.Program, relay *Relay, h 
 			st.err = errStopping(fmt.Sprintf("start plugin %q", p.name))
 			return st
 		}
-		s.failed(p, err, 0)
+		s.failed(p, err, nil)
 		s.announce(event.PluginDown, p.name, "%s", err.Error())
 		s.cfg.Logger.Warn("plugin does not start", "plugin", p.name, "path", program.Path, "error", err)
 		return st
@@ -74,20 +69,22 @@ func (s *Supervisor) settle(p *plugin, program catalog.Program, relay *Relay, h 
 	proc := &process{
 		plugin: p, program: program, handle: h, relay: relay,
 		startedAt: s.cfg.Clock.Now(),
-		leases:    st.waiters,
+		leased:    st.waiters > 0,
 		unused:    make(chan struct{}),
 	}
 	proc.killed, proc.kill = context.WithCancel(context.Background())
-	st.proc = proc
-	p.processes[proc] = struct{}{}
-	p.current, p.broken, p.desc = proc, false, h.client().Description()
+	p.processes = append(p.processes, proc)
+	p.broken, p.desc = false, h.client().Description()
 	s.announce(event.PluginUp, p.name, "plugin %s is up: %s %s (%s), pid %d", p.name, p.desc.Name, p.desc.Version, p.desc.Engine, h.PID())
 	s.cfg.Logger.Info("plugin is up", "plugin", p.name, "pid", h.PID(), "version", p.desc.Version, "path", program.Path)
 	s.workers.Go(func() { s.watch(proc) })
+	if proc.leased {
+		st.proc = proc
+	}
 	switch {
 	case s.stopped:
 		s.retire(proc, "wring stops")
-	case proc.leases == 0:
+	case !proc.leased:
 		s.rest(proc)
 	}
 	return st
@@ -168,10 +165,7 @@ func (s *Supervisor) ended(proc *process) {
 	p := proc.plugin
 	proc.over = true
 	proc.relay.Flush()
-	delete(p.processes, proc)
-	if p.current == proc {
-		p.current = nil
-	}
+	p.processes = slices.DeleteFunc(p.processes, func(other *process) bool { return other == proc })
 	if proc.stopIdle != nil {
 		proc.stopIdle()
 	}
@@ -180,14 +174,9 @@ func (s *Supervisor) ended(proc *process) {
 		return
 	}
 	err := died(proc)
-	s.failed(p, err, s.uptime(proc))
+	s.failed(p, err, proc)
 	s.announce(event.PluginDown, p.name, "%s", err.Error())
-	s.cfg.Logger.Warn("plugin died", "plugin", p.name, "pid", proc.handle.PID(), "leases", proc.leases, "error", err)
-}
-
-// uptime of a process; never 0, which is for one that did not come up.
-func (s *Supervisor) uptime(proc *process) time.Duration {
-	return max(1, s.cfg.Clock.Now().Sub(proc.startedAt))
+	s.cfg.Logger.Warn("plugin died", "plugin", p.name, "pid", proc.handle.PID(), "in_use", proc.leased, "error", err)
 }
 
 // died explains the unexpected end of a process.
@@ -205,7 +194,7 @@ func died(proc *process) error {
 	return err.WithHint("report this to the plugin's author, with the lines that it wrote")
 }
 
-// retire takes a process out of use: it ends once it has no leases. That it is
+// retire takes a process out of use: it ends once it is not leased. That it is
 // down is announced now, before the next one can be up. The mutex is held.
 func (s *Supervisor) retire(proc *process, reason string) {
 	if proc.retired != "" || proc.over {
@@ -213,20 +202,17 @@ func (s *Supervisor) retire(proc *process, reason string) {
 	}
 	proc.retired = reason
 	s.announce(event.PluginDown, proc.plugin.name, "plugin %s is down (pid %d): %s", proc.plugin.name, proc.handle.PID(), reason)
-	if proc.plugin.current == proc {
-		proc.plugin.current = nil
-	}
 	if proc.stopIdle != nil {
 		proc.stopIdle()
 	}
-	if proc.leases == 0 {
+	if !proc.leased {
 		close(proc.unused)
 	}
 }
 
-// reuse counts one lease more; the mutex is held.
-func (s *Supervisor) reuse(proc *process) {
-	proc.leases++
+// lend leases a process that is free; the mutex is held.
+func (s *Supervisor) lend(proc *process) {
+	proc.leased = true
 	proc.uses++
 	if proc.stopIdle != nil {
 		proc.stopIdle()
@@ -240,9 +226,9 @@ func (s *Supervisor) release(proc *process) {
 }
 
 func (s *Supervisor) releaseLocked(proc *process) {
-	proc.leases--
+	proc.leased = false
 	switch {
-	case proc.leases > 0 || proc.over:
+	case proc.over:
 	case proc.retired != "":
 		close(proc.unused)
 	default:
@@ -259,7 +245,7 @@ func (s *Supervisor) rest(proc *process) {
 	uses := proc.uses
 	proc.stopIdle = s.cfg.Clock.AfterFunc(s.cfg.KeepWarm, func() {
 		defer s.lock()()
-		if proc.leases == 0 && proc.uses == uses {
+		if !proc.leased && proc.uses == uses {
 			s.dismiss(proc)
 		}
 	})
@@ -270,7 +256,7 @@ func (s *Supervisor) dismiss(proc *process) {
 	if proc.retired != "" || proc.over {
 		return
 	}
-	proc.plugin.forgive()
+	proc.forgive()
 	reason := "nobody uses it"
 	if s.cfg.KeepWarm > 0 {
 		reason = fmt.Sprintf("nobody has used it for %s", s.cfg.KeepWarm)

@@ -120,6 +120,18 @@ func (r *real) measure(l *Lease) {
 	}
 }
 
+// pid asks the process of a lease for its id.
+func (r *real) pid(l *Lease) int {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), 10*time.Second)
+	defer cancel()
+	f, err := l.Backend().Fragmentation(ctx, sdk.FragmentationRequest{Store: sdk.Store{Name: "pid", Path: "/x"}})
+	if err != nil || f.TotalBytes == 0 {
+		r.t.Fatalf("Fragmentation = %+v, %v", f, err)
+	}
+	return int(f.TotalBytes)
+}
+
 // gone says whether no process of that id is running any more.
 func gone(pid int) bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) }
 
@@ -134,11 +146,11 @@ func TestPluginProcess(t *testing.T) {
 		t.Error("the backend is no Sweeper")
 	}
 	pid := r.status("good").PID
+	l.Release()
 	again := r.acquire("good")
 	if again.Backend() != l.Backend() {
 		t.Error("a second process was started")
 	}
-	l.Release()
 	again.Release()
 	r.Stop(t.Context())
 	if !gone(pid) {
@@ -148,6 +160,86 @@ func TestPluginProcess(t *testing.T) {
 		t.Errorf("left in the directory for sockets: %v, %v", left, err)
 	}
 	if got := r.events.names(); got != "plugin_up good, plugin_down good" {
+		t.Errorf("events: %s", got)
+	}
+}
+
+func TestLeasesHaveProcessesOfTheirOwn(t *testing.T) {
+	clock := newFakeClock()
+	r := newReal(t, catalog.Config{SelfDir: plugins(t, "good")}, func(c *Config) { c.Clock = clock })
+	first, second := r.acquire("good"), r.acquire("good")
+	one, two := r.pid(first), r.pid(second)
+	if one == two {
+		t.Fatalf("both leases have process %d", one)
+	}
+	if s := r.status("good"); s.PID != one || s.Processes != 2 || s.Leases != 2 {
+		t.Errorf("status %+v, want process %d", s, one)
+	}
+	second.Release()
+	second = r.acquire("good")
+	if got := r.pid(second); got != two {
+		t.Errorf("process %d was handed out, want the warm one, %d", got, two)
+	}
+	first.Release()
+	second.Release()
+	clock.advance(30 * time.Second)
+	eventually(t, "both are gone", func() bool { return gone(one) && gone(two) })
+	eventually(t, "their ends are noticed", func() bool { return r.status("good").State == StateStopped })
+	if got := r.events.names(); got != "plugin_up good, plugin_up good, plugin_down good, plugin_down good" {
+		t.Errorf("events: %s", got)
+	}
+}
+
+func TestProcessThatDiesLeavesTheOthersCallAlone(t *testing.T) {
+	r := newReal(t, catalog.Config{SelfDir: plugins(t, "good")}, nil)
+	type outcome struct {
+		result sdk.CompactResult
+		err    error
+	}
+	compact := func(l *Lease, store sdk.Store) <-chan outcome {
+		begun, ended := make(chan struct{}), make(chan outcome, 1)
+		var once sync.Once
+		go func() {
+			result, err := l.Backend().Compact(t.Context(), sdk.CompactRequest{Store: store}, func(sdk.Progress) { once.Do(func() { close(begun) }) })
+			ended <- outcome{result, err}
+		}()
+		<-begun
+		return ended
+	}
+	dir := t.TempDir()
+	first, second := r.acquire("good"), r.acquire("good")
+	one, two := r.pid(first), r.pid(second)
+	doomed := compact(first, sdk.Store{Name: "wait", Path: filepath.Join(dir, "first")})
+	lucky := compact(second, sdk.Store{Name: "gate", Path: filepath.Join(dir, "second")})
+	if err := syscall.Kill(one, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-doomed; !errors.Is(got.err, sdk.ErrConnection) {
+		t.Errorf("the call to the process that was killed ends with %v, want ErrConnection", got.err)
+	}
+	first.Release()
+	eventually(t, "its end is noticed", func() bool { return r.status("good").Processes == 1 })
+	select {
+	case got := <-lucky:
+		t.Fatalf("the other call was cut: %v", got.err)
+	default:
+	}
+	if s := r.status("good"); s.State != StateUp || s.PID != two || s.Leases != 1 || !strings.Contains(s.LastError, "died") {
+		t.Errorf("status %+v, want process %d", s, two)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "second"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-lucky; got.err != nil || got.result.ReclaimedBytes != 1 {
+		t.Errorf("the other call ends with %+v, %v", got.result, got.err)
+	}
+	second.Release()
+	again := r.acquire("good")
+	defer again.Release()
+	if got := r.pid(again); got != two {
+		t.Errorf("process %d was handed out, want the one that went on, %d", got, two)
+	}
+	if got := r.events.names(); got != "plugin_up good, plugin_up good, plugin_down good" {
 		t.Errorf("events: %s", got)
 	}
 }

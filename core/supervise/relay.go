@@ -3,6 +3,7 @@ package supervise
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -23,10 +24,10 @@ const (
 	lineRate  = 100
 )
 
-// Relay takes what one process of a plugin writes to stderr and passes it on, line by line, to
-// a logger that carries the plugin's name. Lines in the JSON of hclog or of
-// log/slog keep their level and fields; anything else is logged as it is, at
-// level Info. No line, however odd, does more than appear in the log.
+// Relay takes what one process of a plugin writes to stderr and passes it on,
+// line by line, to a logger that carries the plugin's name. Lines in the JSON of
+// hclog or of log/slog keep their level and fields; anything else is logged as
+// it is, at level Info. No line, however odd, does more than appear in the log.
 //
 // At the default level of a command (Warn) a healthy plugin is therefore
 // silent. Safe for concurrent use.
@@ -37,7 +38,7 @@ type Relay struct {
 	mu      sync.Mutex
 	partial []byte // the beginning of a line, at most maxLine bytes
 	cut     int    // bytes of it that were not kept
-	last    []string
+	tail    *tail
 
 	tokens   float64
 	refilled time.Time
@@ -47,7 +48,7 @@ type Relay struct {
 
 // NewRelay returns a relay into logger, which bears the plugin's name already.
 func NewRelay(logger hclog.Logger, now func() time.Time) *Relay {
-	return &Relay{logger: logger, now: now, tokens: lineBurst, refilled: now()}
+	return &Relay{logger: logger, now: now, tail: &tail{}, tokens: lineBurst, refilled: now()}
 }
 
 // Write implements io.Writer; it never fails.
@@ -90,13 +91,6 @@ func (r *Relay) Panic() string {
 	return r.panic
 }
 
-// Lines returns the newest lines, oldest first, made safe to print.
-func (r *Relay) Lines() []string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return append([]string(nil), r.last...)
-}
-
 func (r *Relay) endLine() {
 	line, cut := strings.TrimRight(string(r.partial), "\r"), r.cut
 	r.partial, r.cut = r.partial[:0], 0
@@ -107,7 +101,7 @@ func (r *Relay) endLine() {
 	if cut > 0 {
 		entry.message += fmt.Sprintf(" … (%d bytes more)", cut)
 	}
-	r.remember(entry.text())
+	r.tail.add(entry.text())
 	if !structured {
 		// Go prints a panic as plain lines, to the end of the process.
 		if r.panic == "" && (strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ")) {
@@ -125,11 +119,27 @@ func (r *Relay) endLine() {
 	r.logger.Log(entry.level, entry.message, entry.fields...)
 }
 
-func (r *Relay) remember(line string) {
-	if len(r.last) == keptLines {
-		r.last = append(r.last[:0], r.last[1:]...)
+// tail is the newest lines of a plugin, whichever of its processes wrote them.
+// Safe for concurrent use.
+type tail struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (t *tail) add(line string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.lines) == keptLines {
+		t.lines = append(t.lines[:0], t.lines[1:]...)
 	}
-	r.last = append(r.last, shorten(line, maxKeptLine))
+	t.lines = append(t.lines, shorten(line, maxKeptLine))
+}
+
+// list returns the lines, oldest first, made safe to print.
+func (t *tail) list() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.lines)
 }
 
 // take says whether one more line fits into the rate.

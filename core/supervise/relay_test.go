@@ -67,12 +67,12 @@ func TestRelayJoinsAndSplitsWrites(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := strings.Join(relay.Lines(), "|"); got != "one and two|three" {
+	if got := strings.Join(relay.tail.list(), "|"); got != "one and two|three" {
 		t.Errorf("lines %q", got)
 	}
 	relay.Flush()
 	relay.Flush()
-	if got := strings.Join(relay.Lines(), "|"); got != "one and two|three|four" {
+	if got := strings.Join(relay.tail.list(), "|"); got != "one and two|three|four" {
 		t.Errorf("lines after Flush %q", got)
 	}
 	if want := "[INFO]  bolt: one and two\n[INFO]  bolt: three\n[INFO]  bolt: four\n"; out.String() != want {
@@ -97,7 +97,7 @@ func TestRelayBoundsALine(t *testing.T) {
 	if !strings.Contains(out.String(), fmt.Sprintf("… (%d bytes more)", 2<<20-maxLine)) || !strings.Contains(out.String(), "bolt: next") {
 		t.Errorf("logged %d bytes, end %q", out.Len(), out.String()[max(0, out.Len()-80):])
 	}
-	if kept := len(relay.Lines()[0]); kept > maxKeptLine+len("…") {
+	if kept := len(relay.tail.list()[0]); kept > maxKeptLine+len("…") {
 		t.Errorf("a kept line has %d bytes", kept)
 	}
 }
@@ -125,12 +125,12 @@ func TestRelayKeepsTheNewestLines(t *testing.T) {
 	for i := range 100 {
 		fmt.Fprintf(relay, "line %d\n", i)
 	}
-	lines := relay.Lines()
+	lines := relay.tail.list()
 	if len(lines) != keptLines || lines[0] != "line 80" || lines[keptLines-1] != "line 99" {
 		t.Errorf("kept %q", lines)
 	}
 	fmt.Fprintln(relay, `{"@level":"warn","@message":"m","k":"v"}`)
-	if last := relay.Lines()[keptLines-1]; last != `warn: m: k="v"` {
+	if last := relay.tail.list()[keptLines-1]; last != `warn: m: k="v"` {
 		t.Errorf("a structured line is kept as %q", last)
 	}
 }

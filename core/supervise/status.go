@@ -40,8 +40,12 @@ type Status struct {
 	// Path of the program, or of the owner's socket; empty while it is not known.
 	Path  string `json:"path"`
 	State State  `json:"state"`
-	// PID of the running process; 0 for an owner.
+	// PID of a plugin's oldest process, of those that are not on their way out
+	// when there are any; 0 for an owner.
 	PID int `json:"pid,omitempty"`
+	// Processes is how many processes of a plugin are running, warm ones and
+	// those on their way out among them.
+	Processes int `json:"processes,omitempty"`
 	// Version and Engine are what it said of itself when it was last up.
 	Version string `json:"version,omitempty"`
 	Engine  string `json:"engine,omitempty"`
@@ -49,8 +53,9 @@ type Status struct {
 	// for that one.
 	SHA256 string `json:"sha256,omitempty"`
 	Pinned bool   `json:"pinned"`
-	// Leases is how many users it has now.
-	Leases    int       `json:"leases"`
+	// Leases is how many users it has now, those of all processes together.
+	Leases int `json:"leases"`
+	// StartedAt is of the process with PID; for an owner since when it answers.
 	StartedAt time.Time `json:"started_at,omitzero"`
 	// Restarts counts starts that followed a crash or a start that went wrong.
 	Restarts  int    `json:"restarts"`

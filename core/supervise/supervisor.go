@@ -14,8 +14,8 @@ import (
 	"github.com/wringdb/wring/sdk"
 )
 
-// Publisher is told when plugins and owners come and go. It must not block, nor
-// call the supervisor.
+// Publisher is told when plugins and owners come and go; of a plugin, each of
+// its processes, by its pid. It must not block, nor call the supervisor.
 type Publisher interface {
 	Publish(event.Event)
 }
@@ -39,8 +39,8 @@ type Config struct {
 	// short (at most 75 bytes). Empty means a directory of the user's own under
 	// the system's directory for temporary files.
 	RuntimeDir string
-	// KeepWarm is how long a plugin that nobody uses keeps running; 0 means 30 s,
-	// less than 0 ends it at once.
+	// KeepWarm is how long a process that nobody uses keeps running; 0 means
+	// 30 s, less than 0 ends it at once.
 	KeepWarm time.Duration
 	// StartTimeout bounds how long a plugin may take to come up, and an owner to
 	// answer the first call; 0 means 15 s.
@@ -55,8 +55,8 @@ type Config struct {
 	// alone; 0 means 1 s and 1 min.
 	BackoffInitial time.Duration
 	BackoffMax     time.Duration
-	// SteadyAfter is how long a plugin must have been up for a crash to count as
-	// the first; 0 means 1 min.
+	// SteadyAfter is how long a process must have been up for its crash to count
+	// as the plugin's first; 0 means 1 min.
 	SteadyAfter time.Duration
 
 	Clock  Clock     // nil means the system's
@@ -97,11 +97,14 @@ func (c *Config) ensureDefaults() {
 
 // Supervisor holds the processes of plugins and the connections to owners.
 //
-// There is one process for each plugin, shared by all its stores. It is started
-// when somebody asks for it, kept while it is used and a little longer, replaced
-// when it has died, does not answer, or its program or configuration has
-// changed. One that was replaced while it was in use ends when its last user
-// has let go of it.
+// A process of a plugin serves one lease at a time. One is started only when
+// somebody asks and none is free, so that there are no more than leases at once,
+// but for those on their way out. It is kept while it is used and a little
+// longer, and not handed out again when it has died, does not answer, or its
+// program or configuration has changed. One that is taken out of use while it is
+// leased ends when the lease does. Crashes are counted for the plugin, whichever
+// of its processes they befall; those that run go on, and are handed out,
+// however often others crash.
 type Supervisor struct {
 	cfg Config
 	// launch and dial are sdk.Launch and sdk.Dial but in tests.
@@ -141,7 +144,8 @@ func New(cfg Config) *Supervisor {
 }
 
 // Acquire returns the backend of a store, ready to be called, and keeps it
-// until the lease is released. It starts the plugin when it is not running.
+// until the lease is released. It starts a process of the plugin when none is
+// free, one at a time: when it does not come up, all who wait have that error.
 //
 // A plugin that has crashed repeatedly is an error at once, which says why and
 // when it will be tried again. An owner that does not answer is an error that
@@ -163,8 +167,10 @@ func (s *Supervisor) Reconfigure(c *catalog.Catalog) {
 		p.nextTry = time.Time{}
 		p.backoff.Reset()
 		program, err := c.Resolve(c.Plugin(name))
-		if p.current != nil && (err != nil || !p.current.program.Same(program)) {
-			s.retire(p.current, "its configuration has changed")
+		for _, proc := range p.processes {
+			if err != nil || !proc.program.Same(program) {
+				s.retire(proc, "its configuration has changed")
+			}
 		}
 		if err != nil && p.idle() {
 			delete(s.plugins, name)
@@ -210,8 +216,8 @@ func (s *Supervisor) beginStop() []<-chan struct{} {
 	s.stopped = true
 	s.cancel()
 	for _, p := range s.plugins {
-		if p.current != nil {
-			s.retire(p.current, "wring stops")
+		for _, proc := range p.processes {
+			s.retire(proc, "wring stops")
 		}
 	}
 	var released []<-chan struct{}
@@ -228,7 +234,7 @@ func (s *Supervisor) forceAll() {
 	unlock := s.lock()
 	var cut []*Lease
 	for _, p := range s.plugins {
-		for proc := range p.processes {
+		for _, proc := range p.processes {
 			proc.kill()
 		}
 	}

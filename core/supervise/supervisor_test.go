@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,28 +16,24 @@ import (
 	"github.com/wringdb/wring/sdk"
 )
 
-func TestOneProcessIsSharedAndKeptWarm(t *testing.T) {
+func TestProcessIsKeptWarm(t *testing.T) {
 	r := newRig(t, nil)
 	if got := len(r.Status()); got != 0 {
 		t.Errorf("%d plugins before any was asked for", got)
 	}
-	first, second := r.acquire("a"), r.acquire("a")
-	if first.Backend() != second.Backend() || len(r.processes()) != 1 {
-		t.Fatalf("%d processes for two leases, want one", len(r.processes()))
-	}
-	if got := first.Description().Version; got != "1.2.3" {
+	l := r.acquire("a")
+	if got := l.Description().Version; got != "1.2.3" {
 		t.Errorf("version %q", got)
 	}
-	if s := r.status("a"); s.State != StateUp || s.Leases != 2 || s.PID != 1000 || s.Engine != "Fake" || s.SHA256 == "" || s.StartedAt != r.clock.Now() {
+	if s := r.status("a"); s.State != StateUp || s.Leases != 1 || s.Processes != 1 || s.PID != 1000 || s.Engine != "Fake" || s.SHA256 == "" || s.StartedAt != r.clock.Now() {
 		t.Errorf("status %+v", s)
 	}
-	first.Release()
-	first.Release() // the second time means nothing
 	r.clock.advance(time.Hour)
 	if r.status("a").State != StateUp {
 		t.Fatal("a plugin in use was ended")
 	}
-	second.Release()
+	l.Release()
+	l.Release() // the second time means nothing
 	r.clock.advance(29 * time.Second)
 	r.acquire("a").Release()
 	r.clock.advance(29 * time.Second)
@@ -49,7 +46,7 @@ func TestOneProcessIsSharedAndKeptWarm(t *testing.T) {
 	if got := r.events.names(); got != "plugin_up a, plugin_down a" {
 		t.Errorf("events: %s", got)
 	}
-	if s := r.status("a"); s.PID != 0 || s.LastError != "" {
+	if s := r.status("a"); s.PID != 0 || s.Processes != 0 || s.LastError != "" {
 		t.Errorf("status %+v", s)
 	}
 	if got := r.events.events[1].Message; got != "plugin a is down (pid 1000): nobody has used it for 30s" {
@@ -58,6 +55,51 @@ func TestOneProcessIsSharedAndKeptWarm(t *testing.T) {
 	r.acquire("a").Release()
 	if s := r.status("a"); s.Restarts != 0 || len(r.processes()) != 2 {
 		t.Errorf("coming back after rest counts as a restart: %+v", s)
+	}
+}
+
+func TestProcessServesOneLeaseAtATime(t *testing.T) {
+	r := newRig(t, nil)
+	first := r.acquire("a")
+	began := r.clock.Now()
+	r.clock.advance(time.Second)
+	second := r.acquire("a")
+	if first.Backend() == second.Backend() || len(r.processes()) != 2 {
+		t.Fatalf("%d processes for two leases, want 2", len(r.processes()))
+	}
+	if s := r.status("a"); s.State != StateUp || s.Leases != 2 || s.Processes != 2 || s.PID != 1000 || s.StartedAt != began {
+		t.Errorf("status %+v", s)
+	}
+	// What is free is used before another is started, the oldest first.
+	used := second.Backend()
+	second.Release()
+	if s := r.status("a"); s.Leases != 1 || s.Processes != 2 {
+		t.Errorf("status %+v", s)
+	}
+	second = r.acquire("a")
+	if second.Backend() != used {
+		t.Error("a warm process was not handed out again")
+	}
+	used = first.Backend()
+	second.Release()
+	first.Release()
+	first = r.acquire("a")
+	if first.Backend() != used || len(r.processes()) != 2 {
+		t.Errorf("the newer process was handed out, or another of %d", len(r.processes()))
+	}
+	// Each has a rest of its own.
+	r.clock.advance(30 * time.Second)
+	<-r.processes()[1].exited
+	eventually(t, "its end is noticed", func() bool { return r.status("a").Processes == 1 })
+	if s := r.status("a"); s.State != StateUp || s.Leases != 1 || s.PID != 1000 {
+		t.Errorf("status %+v", s)
+	}
+	first.Release()
+	r.clock.advance(30 * time.Second)
+	<-r.processes()[0].exited
+	eventually(t, "its end is noticed", func() bool { return r.status("a").State == StateStopped })
+	if got := r.events.names(); got != "plugin_up a, plugin_up a, plugin_down a, plugin_down a" {
+		t.Errorf("events: %s", got)
 	}
 }
 
@@ -151,6 +193,58 @@ func TestCrashes(t *testing.T) {
 	r.acquire("a").Release()
 }
 
+func TestCrashesAreCountedForThePlugin(t *testing.T) {
+	r := newRig(t, nil)
+	crash := func(l *Lease) {
+		t.Helper()
+		left := r.status("a").Processes - 1
+		r.process(l).die()
+		eventually(t, "the crash is noticed", func() bool { return r.status("a").Processes == left })
+		l.Release()
+	}
+	steady := r.acquire("a")
+	r.clock.advance(time.Second)
+	crash(r.acquire("a"))
+	if s := r.status("a"); s.State != StateUp || s.PID != 1000 || s.Leases != 1 || !strings.Contains(s.LastError, "(pid 1001) died") {
+		t.Errorf("after the first crash %+v", s)
+	}
+	crash(r.acquire("a"))
+	r.refuses("a", "is left alone", "(for 1s)", "failed 2 times in a row", "(pid 1002) died")
+
+	// The process that runs goes on, and is handed out meanwhile.
+	steady.Release()
+	steady = r.acquire("a")
+	if r.process(steady).pid != 1000 {
+		t.Error("the process that runs was not handed out")
+	}
+	r.refuses("a", "failed 2 times in a row")
+	if s := r.status("a"); s.State != StateUp || s.Restarts != 1 || s.Processes != 1 {
+		t.Errorf("in backoff, with a process %+v", s)
+	}
+
+	// That it has a rest, or dies after a long life, says nothing of those that
+	// were started after it.
+	r.clock.advance(time.Second)
+	crash(r.acquire("a"))
+	r.refuses("a", "(for 2s)", "3 times")
+	r.clock.advance(time.Minute)
+	crash(steady)
+	r.refuses("a", "(for 4s)", "4 times", "(pid 1000) died")
+	r.clock.advance(4 * time.Second)
+	resting, more := r.acquire("a"), r.acquire("a")
+	if s := r.status("a"); s.Restarts != 3 {
+		t.Errorf("a second process counts as a restart: %+v", s)
+	}
+	r.clock.advance(time.Second)
+	resting.Release()
+	crash(more)
+	r.clock.advance(30 * time.Second)
+	<-r.process(resting).exited
+	eventually(t, "its end is noticed", func() bool { return r.status("a").State == StateFailed })
+	crash(r.acquire("a"))
+	r.refuses("a", "(for 16s)", "6 times")
+}
+
 func TestStartsThatGoWrong(t *testing.T) {
 	r := newRig(t, nil)
 	boom := sdk.Errorf(sdk.ErrProtocol, "speaks another version").WithHint("update it")
@@ -197,49 +291,63 @@ func TestMissingProgram(t *testing.T) {
 	}
 }
 
-func TestUnwellProcessIsReplacedAndItsUsersKeepIt(t *testing.T) {
+func TestUnwellProcessIsReplaced(t *testing.T) {
 	r := newRig(t, nil)
-	old := r.acquire("a")
-	r.processes()[0].sicken(errors.New("NOT_SERVING"))
+	busy, idle := r.acquire("a"), r.acquire("a")
+	idle.Release()
+	for _, p := range r.processes() {
+		p.sicken(errors.New("NOT_SERVING"))
+	}
 	fresh := r.acquire("a")
-	if fresh.Backend() == old.Backend() {
+	if fresh.Backend() == idle.Backend() {
 		t.Fatal("an unwell process was handed out")
 	}
+	<-r.processes()[1].exited
 	select {
 	case <-r.processes()[0].exited:
-		t.Fatal("the process was ended while it was in use")
+		t.Fatal("a process was ended while it was in use")
 	default:
 	}
-	if s := r.status("a"); s.PID != 1001 || s.Leases != 2 || !strings.Contains(s.LastError, "is not well: NOT_SERVING") {
+	if s := r.status("a"); s.PID != 1000 || s.Leases != 2 || !strings.Contains(s.LastError, "(pid 1001) is given up: it is not well: NOT_SERVING") {
 		t.Errorf("status %+v", s)
 	}
-	old.Release()
-	<-r.processes()[0].exited
 	fresh.Release()
+	busy.Release()
 
-	// When the next is no better, it is left alone.
-	r.processes()[1].sicken(errors.New("NOT_SERVING"))
-	r.refuses("a", "is left alone", "is not well: NOT_SERVING")
+	// When the others are no better, the plugin is left alone.
+	r.processes()[2].sicken(errors.New("NOT_SERVING"))
+	r.refuses("a", "is left alone", "3 times", "(pid 1002) is given up: it is not well: NOT_SERVING")
 }
 
 func TestDiscardedProcessIsReplaced(t *testing.T) {
-	r := newRig(t, nil)
+	r := newRig(t, func(c *Config) { c.StopTimeout = 10 * time.Millisecond })
 	hung, other := r.acquire("a"), r.acquire("a")
+	p := r.processes()[0]
+	p.mu.Lock()
+	p.stubborn = true
+	p.mu.Unlock()
 	hung.Discard("a call does not end")
 	hung.Discard("said twice")
 	hung.Release()
+	<-p.exited
+	if !p.wasKilled {
+		t.Error("the discarded process was not killed")
+	}
 	fresh := r.acquire("a")
-	if fresh.Backend() == other.Backend() {
-		t.Error("a discarded process was handed out")
+	if fresh.Backend() == hung.Backend() || fresh.Backend() == other.Backend() {
+		t.Error("a process that is discarded, or in use, was handed out")
 	}
 	fresh.Release()
 	if s := r.status("a"); s.Leases != 1 || s.Restarts != 1 || !strings.Contains(s.LastError, "(pid 1000) is given up: a call does not end") {
 		t.Errorf("status %+v", s)
 	}
+	select {
+	case <-r.processes()[1].exited:
+		t.Error("another lease's process was ended")
+	default:
+	}
 	other.Release()
-	<-r.processes()[0].exited
-	// Down is told before the next is up, though the process drains until now.
-	if got := r.events.names(); got != "plugin_up a, plugin_down a, plugin_up a" {
+	if got := r.events.names(); got != "plugin_up a, plugin_up a, plugin_down a, plugin_up a" {
 		t.Errorf("events: %s", got)
 	}
 }
@@ -257,11 +365,23 @@ func TestCallerWhoLeavesDuringTheHealthCheck(t *testing.T) {
 	}
 }
 
-func TestManyWaitForOneStart(t *testing.T) {
+// waiting is a condition: so many wait for a start of the plugin.
+func (r *rig) waiting(name string, n int) func() bool {
+	return func() bool {
+		r.Supervisor.mu.Lock()
+		defer r.Supervisor.mu.Unlock()
+		p := r.plugins[name]
+		return p != nil && p.starting != nil && p.starting.waiters == n
+	}
+}
+
+func TestManyWaitAndEachHasAProcess(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.KeepWarm = -1 })
-	started, proceed := make(chan struct{}), make(chan struct{})
+	proceed := make(chan struct{})
+	var starting, most atomic.Int32
 	r.setLaunch(func(context.Context, sdk.LaunchConfig) error {
-		close(started)
+		defer starting.Add(-1)
+		most.Store(max(most.Load(), starting.Add(1)))
 		<-proceed
 		return nil
 	})
@@ -271,7 +391,7 @@ func TestManyWaitForOneStart(t *testing.T) {
 		_, err := r.Acquire(impatient, config.Store{Plugin: "a"})
 		gaveUp <- err
 	}()
-	<-started
+	eventually(t, "one waits", r.waiting("a", 1))
 	if s := r.status("a"); s.State != StateStarting {
 		t.Errorf("status %+v", s)
 	}
@@ -280,28 +400,69 @@ func TestManyWaitForOneStart(t *testing.T) {
 	for range cap(leases) {
 		wg.Go(func() { leases <- r.acquire("a") })
 	}
-	waiting := func(n int) func() bool {
-		return func() bool {
-			r.Supervisor.mu.Lock()
-			defer r.Supervisor.mu.Unlock()
-			return r.plugins["a"].starting.waiters == n
-		}
-	}
-	eventually(t, "all wait", waiting(9))
+	eventually(t, "all wait", r.waiting("a", 9))
 	cancel()
 	if err := <-gaveUp; !errors.Is(err, context.Canceled) {
 		t.Errorf("who gave up got %v", err)
 	}
-	eventually(t, "one has left", waiting(8))
+	eventually(t, "one has left", r.waiting("a", 8))
 	close(proceed)
 	wg.Wait()
-	if s := r.status("a"); s.Leases != 8 || len(r.processes()) != 1 {
+	if s := r.status("a"); s.Leases != 8 || s.Processes != 8 || s.PID != 1000 || len(r.processes()) != 8 {
 		t.Errorf("%d processes, status %+v", len(r.processes()), s)
 	}
-	for range cap(leases) {
-		(<-leases).Release()
+	if got := most.Load(); got != 1 {
+		t.Errorf("%d starts at once, want 1", got)
 	}
-	<-r.processes()[0].exited
+	backends := make(map[sdk.Backend]bool)
+	for range cap(leases) {
+		l := <-leases
+		backends[l.Backend()] = true
+		l.Release()
+	}
+	if len(backends) != 8 {
+		t.Errorf("8 leases have %d processes", len(backends))
+	}
+	for _, p := range r.processes() {
+		<-p.exited
+	}
+}
+
+func TestPluginIsUpWhileAnotherProcessStarts(t *testing.T) {
+	r := newRig(t, nil)
+	defer r.acquire("a").Release()
+	proceed := make(chan struct{})
+	r.setLaunch(func(context.Context, sdk.LaunchConfig) error { <-proceed; return nil })
+	second := make(chan *Lease)
+	go func() { second <- r.acquire("a") }()
+	eventually(t, "one waits", r.waiting("a", 1))
+	if s := r.status("a"); s.State != StateUp || s.PID != 1000 {
+		t.Errorf("status %+v", s)
+	}
+	close(proceed)
+	(<-second).Release()
+}
+
+func TestManyWaitForAStartThatGoesWrong(t *testing.T) {
+	r := newRig(t, nil)
+	proceed := make(chan struct{})
+	r.setLaunch(func(context.Context, sdk.LaunchConfig) error {
+		<-proceed
+		return errors.New("no shoes")
+	})
+	var wg sync.WaitGroup
+	refusals := make(chan error, 4)
+	for range cap(refusals) {
+		wg.Go(func() { refusals <- r.refusal("a") })
+	}
+	eventually(t, "all wait", r.waiting("a", 4))
+	close(proceed)
+	wg.Wait()
+	for range cap(refusals) {
+		says(t, <-refusals, `start plugin "a": no shoes`)
+	}
+	// It has failed once, not once for each.
+	r.refuses("a", "(for 1s)", "it has failed,")
 }
 
 func TestStartWithoutAnybodyLeft(t *testing.T) {
@@ -313,8 +474,41 @@ func TestStartWithoutAnybodyLeft(t *testing.T) {
 	if _, err := r.Acquire(ctx, config.Store{Plugin: "a"}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v, want the context's", err)
 	}
+	if _, err := r.Acquire(ctx, config.Store{Plugin: "a"}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("error %v, want the context's", err)
+	}
 	close(proceed)
 	eventually(t, "it is up all the same", func() bool { return r.status("a").State == StateUp })
+	if got := len(r.processes()); got != 1 {
+		t.Errorf("%d processes for two who left one after the other, want 1", got)
+	}
+	r.clock.advance(30 * time.Second)
+	<-r.processes()[0].exited
+}
+
+// Somebody who leaves just when the process has come up leaves it to others.
+func TestStartThatNobodyClaims(t *testing.T) {
+	r := newRig(t, nil)
+	proceed := make(chan struct{})
+	r.setLaunch(func(context.Context, sdk.LaunchConfig) error { <-proceed; return nil })
+	_, st, err := r.join("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, same, err := r.join("a")
+	if err != nil || same != st {
+		t.Fatalf("join = %p, %v, want the start under way, %p", same, err, st)
+	}
+	close(proceed)
+	<-st.done
+	r.leave(st)
+	if s := r.status("a"); s.Leases != 1 {
+		t.Errorf("what the other waits for is given away: %+v", s)
+	}
+	r.leave(st)
+	if s := r.status("a"); s.Leases != 0 || s.State != StateUp {
+		t.Errorf("status %+v", s)
+	}
 	r.clock.advance(30 * time.Second)
 	<-r.processes()[0].exited
 }
@@ -326,6 +520,9 @@ func TestChangedProgramIsReplaced(t *testing.T) {
 	fresh := r.acquire("a")
 	if fresh.Backend() == old.Backend() {
 		t.Error("the old program is still handed out")
+	}
+	if s := r.status("a"); s.PID != 1001 || s.Processes != 2 || s.Leases != 2 {
+		t.Errorf("status %+v, want the newer program's process, and both counted", s)
 	}
 	old.Release()
 	<-r.processes()[0].exited
@@ -339,27 +536,29 @@ func TestChangedProgramIsReplaced(t *testing.T) {
 func TestReconfigure(t *testing.T) {
 	r := newRig(t, nil)
 	r.acquire("a").Release()
-	busy := r.acquire("b")
+	busy, idle := r.acquire("b"), r.acquire("b")
+	idle.Release()
 	r.Reconfigure(catalog.New(catalog.Config{SelfDir: r.dir, Plugins: []config.Plugin{
 		{Name: "a", Args: []string{"-new"}},
 		{Name: "b", Args: []string{"-new"}},
 	}}))
 	<-r.processes()[0].exited // idle: at once
+	<-r.processes()[2].exited
 	select {
 	case <-r.processes()[1].exited:
-		t.Fatal("a plugin in use was ended")
+		t.Fatal("a process in use was ended")
 	default:
 	}
 	busy.Release()
 	<-r.processes()[1].exited
 	r.acquire("a").Release()
-	if got := r.processes()[2].cfg.Args; len(got) != 1 || got[0] != "-new" {
+	if got := r.processes()[3].cfg.Args; len(got) != 1 || got[0] != "-new" {
 		t.Errorf("started with %q", got)
 	}
 	// What is the same stays.
 	r.Reconfigure(catalog.New(catalog.Config{SelfDir: r.dir, Plugins: []config.Plugin{{Name: "a", Args: []string{"-new"}}}}))
-	if r.acquire("a").Release(); len(r.processes()) != 3 {
-		t.Errorf("%d processes, want 3", len(r.processes()))
+	if r.acquire("a").Release(); len(r.processes()) != 4 {
+		t.Errorf("%d processes, want 4", len(r.processes()))
 	}
 	// What is gone is forgotten.
 	r.Reconfigure(catalog.New(catalog.Config{}))

@@ -3,49 +3,92 @@ package compaction
 import (
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/wringdb/wring/core/config"
+	"github.com/wringdb/wring/sdk"
 )
 
 // errNoFiles: a pattern matches nothing.
 var errNoFiles = errors.New("no file matches")
 
 // Expand returns the stores that a configured store stands for now: itself, or
-// for a pattern each regular file that matches, sorted by path. Such a store is
-// called by the name of the pattern and the file's path below the last
-// directory that the pattern spells out: logs/a.db. Symbolic links, which may
-// lead to a file that matches too, and what compactions leave beside a store
-// are left out.
+// for a pattern each regular file and each directory that matches, sorted by
+// path. Such a store is called by the name of the pattern and its path below
+// the last directory that the pattern spells out: logs/a.db. Symbolic links,
+// which may lead to what matches too, and what compactions leave beside a store
+// are left out. It is an error when that last directory cannot be read.
 func Expand(store config.Store) ([]config.Store, error) {
 	if store.Glob == "" {
 		return []config.Store{store}, nil
+	}
+	base := fixedDir(store.Glob)
+	// What cannot be read looks like an empty directory to filepath.Glob.
+	if err := checkReadable(base); err != nil {
+		return nil, unreadable(store, err)
 	}
 	matches, err := filepath.Glob(store.Glob)
 	if err != nil {
 		return nil, fmt.Errorf("find files for store %s by %q: %w", store.Name, store.Glob, err)
 	}
 	slices.Sort(matches)
-	base := fixedDir(store.Glob)
 	stores := make([]config.Store, 0, len(matches))
 	for _, path := range matches {
-		info, err := os.Lstat(path)
-		if err != nil || !info.Mode().IsRegular() || isOurs(path) {
-			continue // gone again, or no store
-		}
 		name, err := filepath.Rel(base, path)
 		if err != nil {
 			return nil, fmt.Errorf("name file %s of store %s: %w", path, store.Name, err)
 		}
+		name = filepath.ToSlash(name)
+		if slices.ContainsFunc(strings.Split(name, "/"), isOurs) || !mayBeStore(path) {
+			continue
+		}
 		file := store
-		file.Name = store.Name + "/" + filepath.ToSlash(name)
+		file.Name = store.Name + "/" + name
 		file.Path, file.Glob = path, ""
 		stores = append(stores, file)
 	}
 	return stores, nil
+}
+
+// mayBeStore says whether a path that a pattern matches is taken for a store.
+// One that cannot be looked at is: its backend says what is wrong.
+func mayBeStore(path string) bool {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist) // gone again
+	}
+	return info.Mode().IsRegular() || info.IsDir()
+}
+
+func checkReadable(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if _, err := d.Readdirnames(1); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	return nil
+}
+
+// unreadable is the error of a pattern in whose directory nobody can look.
+func unreadable(store config.Store, err error) error {
+	err = fmt.Errorf("find files for store %s: %w", store.Name, err)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		return sdk.Errorf(sdk.ErrNotFound, "%w", err).WithHint("make the directory, or correct the glob %s", store.Glob)
+	case errors.Is(err, fs.ErrPermission):
+		return sdk.Errorf(sdk.ErrPermission, "%w", err).
+			WithHint("user %d must be able to read the directory: look at owner and mode of it and of those above", os.Geteuid())
+	}
+	return err
 }
 
 // Resolve finds what a name stands for among configured stores: the store of
@@ -81,10 +124,9 @@ func fixedDir(pattern string) string {
 	return dir
 }
 
-// isOurs recognises the temporary and lock files beside a store:
-// .NAME.wring-RANDOM.tmp and .NAME.wring.lock.
-func isOurs(path string) bool {
-	name := filepath.Base(path)
+// isOurs recognises the names of what compactions leave beside a store or in
+// it: .NAME.wring-RANDOM.tmp, .NAME.wring.lock and .wring.lock.
+func isOurs(name string) bool {
 	if !strings.HasPrefix(name, ".") {
 		return false
 	}

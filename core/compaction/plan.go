@@ -31,7 +31,7 @@ func (r *Runner) Plan(ctx context.Context, stores []config.Store) ([]Plan, error
 		if err != nil {
 			plans = append(plans, Plan{
 				Store: configured.Name, Plugin: configured.Plugin, Path: configured.Glob, Configured: configured.Name,
-				Action: actionError, Reason: err.Error(), Error: err.Error(), Warnings: warnings,
+				Action: actionError, Code: history.CodeError, Reason: err.Error(), Error: err.Error(), Hint: sdk.HintOf(err), Warnings: warnings,
 			})
 		}
 		for i, store := range files {

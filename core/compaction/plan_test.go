@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 
@@ -33,13 +34,16 @@ func TestExpand(t *testing.T) {
 	for _, name := range []string{
 		"logs/a.db", "logs/b.db", "logs/notes.txt", "logs/.a.db.wring.lock", "logs/.a.db.wring-12ab.tmp", "logs/.hidden.db",
 		"logs/x/main.db", "logs/y/main.db",
+		"tables/one/CURRENT", "tables/one/.wring.lock", "tables/two/CURRENT", "tables/.one.wring-34cd.tmp/CURRENT",
 	} {
 		write(t, filepath.Join(dir, name))
 	}
-	if err := os.Mkdir(filepath.Join(dir, "logs/dir.db"), 0o700); err != nil {
-		t.Fatal(err)
+	for link, to := range map[string]string{"logs/current.db": "a.db", "tables/latest": "two"} {
+		if err := os.Symlink(to, filepath.Join(dir, link)); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := os.Symlink("a.db", filepath.Join(dir, "logs/current.db")); err != nil {
+	if err := syscall.Mkfifo(filepath.Join(dir, "logs/pipe.db"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, test := range []struct {
@@ -51,8 +55,11 @@ func TestExpand(t *testing.T) {
 		{"*/a.db", []string{"s/logs/a.db"}},
 		{"logs/.*", []string{"s/.hidden.db"}},
 		{"logs/a.db", []string{"s/a.db"}},
+		{"tables/*", []string{"s/one", "s/two"}},
+		{"tables/*/CURRENT", []string{"s/latest/CURRENT", "s/one/CURRENT", "s/two/CURRENT"}},
+		{"tables/*/.*", nil},
 		{"logs/*.sqlite", nil},
-		{"nowhere/*.db", nil},
+		{"logs/*/*/main.db", nil},
 	} {
 		stores, err := compaction.Expand(config.Store{Name: "s", Plugin: "fake", Group: "g", Glob: filepath.Join(dir, test.glob)})
 		if err != nil {
@@ -110,7 +117,8 @@ func TestPattern(t *testing.T) {
 			change func()
 			want   []string
 		}{
-			{func() {}, []string{"logs skipped no_files"}},
+			{func() {}, []string{"logs failed error"}},
+			{func() { _ = os.Mkdir(w.dir+"/logs", 0o700) }, []string{"logs skipped no_files"}},
 			{func() { write(t, w.dir+"/logs/a.db"); write(t, w.dir+"/logs/going.db") }, []string{
 				"logs/a.db compacted worthwhile", "logs/going.db skipped vanished",
 			}},
@@ -126,7 +134,7 @@ func TestPattern(t *testing.T) {
 			t.Errorf("results of a file: %v (%v)", results, err)
 		}
 		results, err := w.history.Results("logs", 0)
-		if err != nil || len(results) != 4 || results[1].Reason != "2 files: 1 compacted, 1 skipped" {
+		if err != nil || len(results) != 5 || results[1].Reason != "2 files: 1 compacted, 1 skipped" {
 			t.Errorf("results of the pattern: %+v (%v)", results, err)
 		}
 		broken := newStore("broken", "")
@@ -176,7 +184,9 @@ func TestPlan(t *testing.T) {
 		logs := newStore("logs", "")
 		logs.Glob = filepath.Join(w.dir, "logs", "*.log")
 		none := logs
-		none.Name, none.Glob = "none", w.dir+"/none/*"
+		none.Name, none.Glob = "none", w.dir+"/logs/*.none"
+		nowhere := logs
+		nowhere.Name, nowhere.Glob = "nowhere", w.dir+"/nowhere/*"
 		write(t, w.dir+"/logs/1.log")
 		write(t, w.dir+"/logs/2.log")
 		w.clients.other = sdk.Guard(&backend{})
@@ -193,7 +203,7 @@ func TestPlan(t *testing.T) {
 		stores := []config.Store{
 			w.store("worth", worth), w.store("dense", &backend{fragmentation: measures(dense)}),
 			w.store("broken", &backend{fragmentation: measures(errCorrupt)}), w.store("locked", &backend{fragmentation: measures(errBusy)}),
-			limited, owner, logs, none, w.store("oops", &backend{}),
+			limited, owner, logs, none, nowhere, w.store("oops", &backend{}),
 		}
 		plans, err := w.runner.Plan(t.Context(), stores)
 		if err != nil {
@@ -208,7 +218,8 @@ func TestPlan(t *testing.T) {
 			{"queue", "queue", "defer", history.CodeOwnerAway, "/run/app.sock", ""},
 			{"logs/1.log", "logs", "compact", "worthwhile", "", ""},
 			{"logs/2.log", "logs", "compact", "worthwhile", "", ""},
-			{"none", "none", "skip", history.CodeNoFiles, "/none/*", ""},
+			{"none", "none", "skip", history.CodeNoFiles, "/logs/*.none", ""},
+			{"nowhere", "nowhere", "error", history.CodeError, "no such file or directory", ""},
 			{"oops", "oops", "error", history.CodeError, "oops", ""},
 		}
 		if len(plans) != len(want) {

@@ -18,6 +18,9 @@ func (p Past) After(r Result) Past {
 		p.Unresolved = false
 		p.LowYields = lowYields(p.LowYields, r)
 	case Skipped:
+		if r.Code == CodeNoFiles {
+			break // nothing was looked at
+		}
 		p.Unresolved = false
 		if r.Code != codeMinGap || p.ConsecutiveFailures == 0 {
 			p = p.succeeded(r)

@@ -38,6 +38,7 @@ func TestPastAfter(t *testing.T) {
 		{"min gap after a failure", Result{Outcome: Skipped, Code: codeMinGap}, func(p *Past) {
 			p.LastAttemptAt, p.Unresolved = end, false
 		}},
+		{"a pattern that matches nothing", Result{Outcome: Skipped, Code: CodeNoFiles}, func(p *Past) { p.LastAttemptAt = end }},
 		{"another run is busy with it", Result{Outcome: Skipped, Code: CodeAlreadyRunning}, func(*Past) {}},
 		{"its turn never came", Result{Outcome: Cancelled, Code: CodeNotReached}, func(*Past) {}},
 		{"locked", Result{Outcome: Deferred, Code: CodeLocked, Attempts: 1}, func(p *Past) { p.LastAttemptAt = end }},

@@ -89,7 +89,8 @@ const (
 	CodeAlreadyRunning = "already_running"
 	// CodeVanished: a file that a pattern matched is gone again.
 	CodeVanished = "vanished"
-	// CodeNoFiles: a pattern matches nothing.
+	// CodeNoFiles: a pattern matches nothing. It is no success: a pattern that
+	// stays so becomes overdue.
 	CodeNoFiles = "no_files"
 	// CodeNotReached: the run ended before the store's turn.
 	CodeNotReached = "not_reached"
@@ -141,7 +142,8 @@ type Past struct {
 	// LastCompactionAt is the last time that Compact was started on it.
 	LastCompactionAt time.Time `json:"last_compaction_at,omitzero"`
 	// LastSuccessAt is the last time a run ended as compacted, no_op or skipped:
-	// the store was looked at, and all is as it should be.
+	// the store was looked at, and all is as it should be. A pattern that
+	// matches nothing has not been looked at.
 	LastSuccessAt time.Time `json:"last_success_at,omitzero"`
 	// ConsecutiveFailures counts runs since the last success that ended as
 	// failed or unknown. A store that is left alone for the min gap after a

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -111,4 +112,39 @@ func TestExpandWithoutPermission(t *testing.T) {
 	if err != nil || !strings.Contains(string(out), "--- PASS: TestExpandWithoutPermission") {
 		t.Errorf("%v\n%s", err, out)
 	}
+}
+
+// One database that is several stores is compacted once at a time.
+func TestOneDatabaseOfSeveralStores(t *testing.T) {
+	inBubble(t, compaction.Config{MaxParallel: 8}, func(t *testing.T, w *world) {
+		write(t, w.dir+"/logs/a.db")
+		if err := os.Symlink("logs", w.dir+"/link"); err != nil {
+			t.Fatal(err)
+		}
+		b := &backend{}
+		w.clients.other = sdk.Guard(b)
+		all, some, linked, missing, gone := newStore("all", ""), newStore("some", ""), newStore("linked", w.dir+"/link/a.db"), newStore("missing", "/m"), newStore("gone", "/m")
+		all.Glob, some.Glob = w.dir+"/logs/*.db", w.dir+"/*/a.*"
+		owners := []config.Store{newStore("queue", ""), newStore("stack", "")}
+		for i := range owners {
+			owners[i].Plugin, owners[i].Owner = "", "/run/app.sock"
+		}
+		run := w.run(append(owners, all, some, linked, missing, gone)...)
+		var got []string
+		for _, r := range run.Results {
+			got = append(got, r.Store+" "+r.Code)
+		}
+		if want := []string{
+			"queue worthwhile", "stack worthwhile", "all/a.db worthwhile", "some/link/a.db already_running",
+			"some/logs/a.db already_running", "linked already_running", "missing worthwhile", "gone already_running",
+		}; !slices.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+		if want := "already running: store all/a.db is the same database, and it is in run " + run.ID; run.Results[5].Reason != want {
+			t.Errorf("got %s, want %s", run.Results[5].Reason, want)
+		}
+		if n := b.count("compact"); n != 4 {
+			t.Errorf("%d compactions, want one for each database", n)
+		}
+	})
 }

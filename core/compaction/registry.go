@@ -8,7 +8,8 @@ import (
 )
 
 // registry knows the turns that have not ended, in the order of admission. A
-// store has at most one.
+// store has at most one, and so has a database that is several stores: by
+// symbolic links, or two patterns that match it.
 type registry struct {
 	mu    sync.Mutex
 	turns []*turn
@@ -16,12 +17,13 @@ type registry struct {
 
 func newRegistry() *registry { return &registry{} }
 
-// add registers a turn unless its store has one already, which it returns.
+// add registers a turn unless its store, or its database under another name,
+// has one already, which it returns.
 func (r *registry) add(t *turn) (other *turn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, other := range r.turns {
-		if other.store.Name == t.store.Name {
+		if other.store.Name == t.store.Name || t.place != "" && other.place == t.place {
 			return other
 		}
 	}

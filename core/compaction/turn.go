@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -22,6 +23,8 @@ type turn struct {
 	request    Request
 	store      config.Store
 	configured string // name of store, or of the pattern that found it
+	// place is where the store is when links are followed; empty for an owner's.
+	place string
 	// parts are the stores of the request that this turn belongs to.
 	parts []*requested
 
@@ -62,7 +65,7 @@ func stallTimeout(store config.Store) time.Duration {
 // newTurn registers and queues a turn. Err is what has gone wrong already.
 func (r *Runner) newTurn(ctx context.Context, run string, req Request, configured, store config.Store, err error) *turn {
 	t := &turn{
-		runner: r, run: run, request: req, store: store, configured: configured.Name,
+		runner: r, run: run, request: req, store: store, configured: configured.Name, place: placeOf(store),
 		done:   make(chan struct{}),
 		result: history.Result{Store: store.Name, Plugin: store.Plugin, Path: store.Path, Run: run},
 	}
@@ -86,14 +89,34 @@ func (r *Runner) newTurn(ctx context.Context, run string, req Request, configure
 		return t
 	}
 	if other := r.active.add(t); other != nil {
-		t.decided = &verdict{outcome: history.Skipped, code: history.CodeAlreadyRunning, reason: "already running: it is in run " + other.run}
-		if other.ended() {
-			t.decided.reason = fmt.Sprintf("already running: the compaction of run %s was given up and has not ended", other.run)
-		}
+		t.decided = &verdict{outcome: history.Skipped, code: history.CodeAlreadyRunning, reason: "already running: " + other.busyWith(store.Name)}
 		return t
 	}
 	t.ticket = r.slots.queue(store.Group)
 	return t
+}
+
+// placeOf follows the links on the way to a store.
+func placeOf(store config.Store) string {
+	if store.Path == "" {
+		return ""
+	}
+	if place, err := filepath.EvalSymlinks(store.Path); err == nil {
+		return place
+	}
+	return store.Path // its backend says what is wrong
+}
+
+// busyWith says why a store that this turn is busy with has to wait.
+func (t *turn) busyWith(store string) string {
+	text := "it is in run " + t.run
+	if t.ended() {
+		text = fmt.Sprintf("the compaction of run %s was given up and has not ended", t.run)
+	}
+	if t.store.Name != store {
+		text = fmt.Sprintf("store %s is the same database, and %s", t.store.Name, text)
+	}
+	return text
 }
 
 // ended says whether the result is final.

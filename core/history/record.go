@@ -84,8 +84,9 @@ const (
 	CodeNoSpace = "no_space"
 	// CodeOwnerAway: the application that owns the store does not answer.
 	CodeOwnerAway = "owner_away"
-	// CodeAlreadyRunning: another run is busy with the store, and its result is
-	// the one that counts.
+	// CodeAlreadyRunning: another run is busy with the store, or this one is with
+	// the same database under another name, and that result is the one that
+	// counts.
 	CodeAlreadyRunning = "already_running"
 	// CodeVanished: a file that a pattern matched is gone again.
 	CodeVanished = "vanished"

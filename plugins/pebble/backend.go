@@ -34,7 +34,6 @@ package pebble
 import (
 	"cmp"
 	"context"
-	"os"
 	"sync"
 
 	pebbledb "github.com/cockroachdb/pebble/v2"
@@ -73,7 +72,7 @@ type Config struct {
 func New(configs ...Config) sdk.Backend { return newBackend(configs...) }
 
 func newBackend(configs ...Config) *backend {
-	b := &backend{fs: vfs.Default, sampleBytes: sampleBytes}
+	b := &backend{fs: vfs.Default, sampleBytes: sampleBytes, cacheBytes: cacheBytes}
 	for _, c := range configs {
 		b.config.Name = cmp.Or(c.Name, b.config.Name)
 		b.config.Version = cmp.Or(c.Version, b.config.Version)
@@ -93,12 +92,14 @@ type backend struct {
 	fs vfs.FS
 	// sampleBytes is how much of the tables a sampled measurement reads.
 	sampleBytes int64
+	// cacheBytes is for blocks of one open store.
+	cacheBytes int64
 
 	mu sync.Mutex
-	// held are the directories that this backend has locked. The lock belongs to
+	// held are the stores that this backend has locked. The lock belongs to
 	// the process: a second attempt on the same directory by another name would
 	// succeed, and closing it would drop the first.
-	held []os.FileInfo
+	held []*holding
 }
 
 // Describe implements sdk.Backend.

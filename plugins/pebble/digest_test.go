@@ -98,12 +98,12 @@ func TestContentSame(t *testing.T) {
 func TestVerifyDifference(t *testing.T) {
 	path := generate(t, pebbletest.Spec{})
 	b := newBackend()
-	lock, unlock, err := b.lock(path)
+	held, err := b.lock(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unlock()
-	c := &compaction{backend: b, path: path, lock: lock, report: func(sdk.Progress) {}}
+	defer held.release()
+	c := &compaction{backend: b, path: path, lock: held.lock, watch: newWatch(), progress: progress{report: func(sdk.Progress) {}}}
 	right, err := readContent(context.Background(), view4test(t, path).db, func(int64) {})
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -25,6 +26,9 @@ type readOnlyFS struct {
 	traffic *traffic
 	// hideLogs keeps Pebble from replaying the write-ahead log.
 	hideLogs bool
+	// cancelled is the context's Err; may be nil. Once it returns an error, so do
+	// reads: nothing else ends what Pebble does in one call.
+	cancelled func() error
 
 	mu sync.Mutex
 	// replayed are the names of the log files that Pebble opened; it leaves
@@ -46,7 +50,7 @@ func (f *readOnlyFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error)
 		f.replayed[base] = true
 		f.mu.Unlock()
 	}
-	return &countedFile{File: inner, traffic: f.traffic}, nil
+	return &countedFile{File: inner, traffic: f.traffic, readable: f.cancelled}, nil
 }
 
 func (f *readOnlyFS) List(dir string) ([]string, error) {
@@ -101,7 +105,13 @@ type workFS struct {
 	// heeds is set once cancelled counts. It does not while the store is being
 	// opened, when Pebble retries its flushes for ever.
 	heeds atomic.Bool
+	// watch of the call. Once that has returned, Pebble retries its flush only
+	// every now and then instead of using a processor up.
+	watch *watch
 }
+
+// retryEvery is how long each retry of a flush is held up that nobody waits for.
+const retryEvery = time.Second
 
 func (f *workFS) check(name string) error {
 	if !f.heeds.Load() || !isTable(name) {
@@ -121,6 +131,9 @@ func (f *workFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 func (f *workFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	if err := f.check(name); err != nil {
 		return nil, err
+	}
+	if isTable(name) && f.watch.left.Load() {
+		time.Sleep(retryEvery)
 	}
 	return f.wrap(name)(f.FS.Create(name, category))
 }
@@ -166,7 +179,7 @@ func (f *workFS) wrap(name string) func(vfs.File, error) (vfs.File, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &countedFile{File: inner, traffic: f.traffic, check: func() error { return f.check(name) }}, nil
+		return &countedFile{File: inner, traffic: f.traffic, writable: func() error { return f.check(name) }}, nil
 	}
 }
 
@@ -174,26 +187,38 @@ func (f *workFS) wrap(name string) func(vfs.File, error) (vfs.File, error) {
 type countedFile struct {
 	vfs.File
 	traffic *traffic
-	check   func() error // before each write; may be nil
+	// readable and writable are asked before each read or write; may be nil.
+	readable, writable func() error
+}
+
+func ask(whether func() error) error {
+	if whether == nil {
+		return nil
+	}
+	return whether()
 }
 
 func (f *countedFile) Read(p []byte) (int, error) {
+	if err := ask(f.readable); err != nil {
+		return 0, err
+	}
 	n, err := f.File.Read(p)
 	f.traffic.read.Add(int64(n))
 	return n, err
 }
 
 func (f *countedFile) ReadAt(p []byte, offset int64) (int, error) {
+	if err := ask(f.readable); err != nil {
+		return 0, err
+	}
 	n, err := f.File.ReadAt(p, offset)
 	f.traffic.read.Add(int64(n))
 	return n, err
 }
 
 func (f *countedFile) Write(p []byte) (int, error) {
-	if f.check != nil {
-		if err := f.check(); err != nil {
-			return 0, err
-		}
+	if err := ask(f.writable); err != nil {
+		return 0, err
 	}
 	n, err := f.File.Write(p)
 	f.traffic.written.Add(int64(n))

@@ -24,7 +24,7 @@ import (
 // unreferenced is how many bytes of tables no version of the store refers to.
 func unreferenced(t *testing.T, path string) int64 {
 	t.Helper()
-	v, err := newBackend().openView(path, nil, false, 0, &traffic{})
+	v, err := newBackend().openView(context.Background(), path, viewing{})
 	if err != nil {
 		t.Fatal(err)
 	}

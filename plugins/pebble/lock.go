@@ -19,32 +19,67 @@ import (
 // and closes that file drops it. Pebble's own list of what a process has locked
 // goes by the spelling of the path. So a store that is open in this process, by
 // whatever name, must be refused before LOCK is opened.
-func (b *backend) lock(path string) (*pebbledb.Lock, func(), error) {
+func (b *backend) lock(path string) (*holding, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, nil, pathError(path, err)
+		return nil, pathError(path, err)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, held := range b.held {
-		if os.SameFile(held, info) {
-			return nil, nil, busyError(path, fmt.Sprintf("this process (%d), which compacts it", os.Getpid()))
+	for _, h := range b.held {
+		switch {
+		case !os.SameFile(h.directory, info):
+		case h.stuck != nil:
+			return nil, sdk.Errorf(sdk.ErrBusy, "%s is held by a compaction in this process (%d) that cannot end: %s",
+				path, os.Getpid(), firstLine(h.stuck)).WithHint("%s", endProcess)
+		default:
+			return nil, busyError(path, fmt.Sprintf("this process (%d), which compacts it", os.Getpid()))
 		}
 	}
 	if openInProcess(path) {
-		return nil, nil, ownProcessError(path)
+		return nil, ownProcessError(path)
 	}
 	lock, err := pebbledb.LockDirectory(path, b.fs)
 	if err != nil {
-		return nil, nil, lockError(path, err)
+		return nil, lockError(path, err)
 	}
-	b.held = append(b.held, info)
-	return lock, func() {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		b.held = slices.DeleteFunc(b.held, func(held os.FileInfo) bool { return os.SameFile(held, info) })
-		_ = lock.Close() // the kernel drops the lock with the file
-	}, nil
+	h := &holding{backend: b, path: path, directory: info, lock: lock}
+	b.held = append(b.held, h)
+	return h, nil
+}
+
+// holding is a store that the backend has locked.
+type holding struct {
+	backend   *backend
+	path      string
+	directory os.FileInfo
+	lock      *pebbledb.Lock
+	stuck     error // why it is not given back; nil as long as somebody may
+}
+
+func (h *holding) release() {
+	h.backend.mu.Lock()
+	defer h.backend.mu.Unlock()
+	h.backend.held = slices.DeleteFunc(h.backend.held, func(other *holding) bool { return other == h })
+	_ = h.lock.Close() // the kernel drops the lock with the file
+}
+
+// endProcess is advice about a store that Pebble does not let go of.
+const endProcess = "end this plugin's process, which has to keep the store locked until then (a wring host gives each compaction a process of its own, and ends it)"
+
+// abandon marks the store as one that this process cannot serve any more, and
+// returns the error that says so. The mark goes if the work comes to an end
+// after all and releases the store.
+func (h *holding) abandon(cause error) error {
+	h.backend.mu.Lock()
+	h.stuck = cause
+	h.backend.mu.Unlock()
+	hint := endProcess
+	e := workError("compact", h.path, cause)
+	if e.Hint != "" {
+		hint = e.Hint + "; " + hint
+	}
+	return sdk.Errorf(e.Kind, "%w", e).WithHint("%s", hint)
 }
 
 func lockError(path string, err error) error {

@@ -32,7 +32,8 @@ const (
 	roleWrite = "write" // overwrites keys until it is killed
 	// roleStranger looks at the store as a user without any rights.
 	roleStranger = "stranger"
-	roleDie      = "die" // compacts and kills itself at the change numbered envKill
+	roleBreak    = "break" // compacts and lets Pebble fail for good
+	roleDie      = "die"   // compacts and kills itself at the change numbered envKill
 )
 
 func TestMain(m *testing.M) {
@@ -50,6 +51,8 @@ func TestMain(m *testing.M) {
 		err = lookAsStranger(store)
 	case roleDie:
 		err = compactAndDie(store)
+	case roleBreak:
+		err = compactAndBreak(store)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -39,7 +39,17 @@ func (b *backend) Fragmentation(ctx context.Context, req sdk.FragmentationReques
 		// The log is what changes most: the last attempt does without it.
 		hideLogs := req.Depth == sdk.DepthQuick || attempt == attempts
 		var f sdk.Fragmentation
-		f, err = b.measureOnce(ctx, req, hideLogs)
+		w := newWatch()
+		var stuck bool
+		f, stuck, err = apart(ctx, w, func() {}, func() (sdk.Fragmentation, error) {
+			return b.measureOnce(ctx, req, hideLogs, w)
+		})
+		if stuck {
+			return sdk.Fragmentation{}, workError("measure", req.Store.Path, err)
+		}
+		if err != nil && ctx.Err() != nil {
+			return sdk.Fragmentation{}, sdk.Errorf(sdk.ErrCancelled, "measure %s: %w", req.Store.Path, ctx.Err())
+		}
 		if err == nil || !errors.Is(err, sdk.ErrCorrupt) {
 			return f, err
 		}
@@ -53,7 +63,7 @@ func (b *backend) Fragmentation(ctx context.Context, req sdk.FragmentationReques
 	return sdk.Fragmentation{}, err
 }
 
-func (b *backend) measureOnce(ctx context.Context, req sdk.FragmentationRequest, hideLogs bool) (sdk.Fragmentation, error) {
+func (b *backend) measureOnce(ctx context.Context, req sdk.FragmentationRequest, hideLogs bool, w *watch) (sdk.Fragmentation, error) {
 	d, err := openDirectory(req.Store.Path)
 	if err != nil {
 		return sdk.Fragmentation{}, err
@@ -61,7 +71,7 @@ func (b *backend) measureOnce(ctx context.Context, req sdk.FragmentationRequest,
 	if d.logBytes() > replayBytes {
 		hideLogs = true
 	}
-	v, err := b.openView(d.path, nil, hideLogs, req.Options.Number(optionFilterBits), &traffic{})
+	v, err := b.openView(ctx, d.path, viewing{hideLogs: hideLogs, bits: req.Options.Number(optionFilterBits), watch: w})
 	if err != nil {
 		return sdk.Fragmentation{}, err
 	}

@@ -3,14 +3,12 @@ package pebble
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"strings"
 	"sync"
 	"syscall"
 
 	pebbledb "github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/wringdb/wring/sdk"
 )
@@ -22,31 +20,31 @@ const cacheBytes = 32 << 20
 // events takes what Pebble says in the background. It must not end the process,
 // as Pebble's own logger does when a table vanishes under a reader.
 type events struct {
+	watch *watch // may be nil in tests
+	// flushes is set where nothing but flushes works in the background while the
+	// store is being opened. Pebble retries them for ever.
+	flushes bool
+
 	mu         sync.Mutex
 	corruption error
 	background error
-	failed     string // set once Pebble has given up on the open store
 }
 
 // Infof and Errorf are dropped: what matters comes as an event or an error.
 func (e *events) Infof(string, ...any)  {}
 func (e *events) Errorf(string, ...any) {}
 
-// Fatalf is for errors that Pebble cannot go on from. It must not return: in the
-// calling goroutine the panic becomes an error of the call, in one of Pebble's
-// own it ends the plugin, and the store recovers when it is opened again.
+// Fatalf is for errors that Pebble cannot go on from; it must not return. The
+// goroutine may be one of Pebble's own, where a panic would end the process, and
+// it may hold mutexes, which must stay held: it is parked for ever, and the call
+// returns without it. The store recovers when another process opens it.
 func (e *events) Fatalf(format string, args ...any) {
-	message := fmt.Sprintf(format, args...)
-	e.mu.Lock()
-	e.failed = message
-	e.mu.Unlock()
-	panic("pebble cannot go on: " + message)
-}
-
-func (e *events) hasFailed() bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.failed != ""
+	err := newFatalError(format, args...)
+	if e.watch == nil {
+		panic(err)
+	}
+	e.watch.breakDown(err)
+	select {}
 }
 
 // first returns the first error of the background, corruption before others.
@@ -75,6 +73,9 @@ func (e *events) listener() *pebbledb.EventListener {
 			if e.background == nil {
 				e.background = err
 			}
+			if e.flushes && e.watch.opening.Load() {
+				e.watch.leave(err)
+			}
 		},
 	}
 }
@@ -91,10 +92,20 @@ type view struct {
 	notes   []string
 }
 
-// openView opens a store for reading. With a lock that is held the view is the
-// whole truth; with nil somebody may write meanwhile, and any error may be gone
-// at the next attempt. With hideLogs writes that are only in the log are left out.
-func (b *backend) openView(path string, lock *pebbledb.Lock, hideLogs bool, chosenBits float64, tr *traffic) (*view, error) {
+// viewing is how a store is opened for reading. The zero value takes no lock.
+type viewing struct {
+	// lock that is held: the view is the whole truth. With nil somebody may write
+	// meanwhile, and any error may be gone at the next attempt.
+	lock *pebbledb.Lock
+	// hideLogs leaves writes out that are only in the log.
+	hideLogs bool
+	bits     float64  // of filters; 0 for what the tables have
+	traffic  *traffic // may be nil
+	watch    *watch   // may be nil in tests
+}
+
+// openView opens a store for reading, until ctx ends: reads fail then.
+func (b *backend) openView(ctx context.Context, path string, as viewing) (*view, error) {
 	d, err := openDirectory(path)
 	if err != nil {
 		return nil, err
@@ -103,23 +114,31 @@ func (b *backend) openView(path string, lock *pebbledb.Lock, hideLogs bool, chos
 	if err != nil {
 		return nil, err
 	}
-	v := &view{directory: d, own: own, fs: readOnly(vfs.Default), events: &events{}}
-	v.fs.traffic, v.fs.hideLogs = tr, hideLogs
+	v := &view{directory: d, own: own, fs: readOnly(b.fs), events: &events{watch: as.watch}}
+	v.fs.hideLogs, v.fs.cancelled = as.hideLogs, ctx.Err
+	if as.traffic != nil {
+		v.fs.traffic = as.traffic
+	}
 	options := own.parsed.Clone()
 	options.FS = v.fs
-	options.Lock = lock
+	options.Lock = as.lock
 	options.ReadOnly = true
 	options.ErrorIfNotExists = true
-	cache := pebbledb.NewCache(cacheBytes)
+	cache := pebbledb.NewCache(b.cacheBytes)
 	defer cache.Unref()
 	options.Cache = cache
 	options.Logger = v.events
 	options.EventListener = v.events.listener()
 	v.db, err = pebbledb.Open(d.path, options)
-	if err != nil {
-		return nil, readError("open", d.path, err)
+	if err == nil {
+		err = v.load(b, as.bits)
+	} else {
+		err = readError("open", d.path, err)
 	}
-	if err := v.load(b, chosenBits); err != nil {
+	if ctx.Err() != nil { // whatever the failing reads led to
+		err = sdk.Errorf(sdk.ErrCancelled, "open %s: %w", d.path, ctx.Err())
+	}
+	if err != nil {
 		v.close()
 		return nil, err
 	}
@@ -146,7 +165,7 @@ func (v *view) load(b *backend, chosenBits float64) (err error) {
 // close gives the view back. It does nothing once Pebble has given up on it:
 // its locks are lost, and waiting for them would hang the call.
 func (v *view) close() {
-	if v.db != nil && !v.events.hasFailed() {
+	if v.db != nil && (v.events.watch == nil || !v.events.watch.broken.Load()) {
 		_ = v.db.Close() // nothing was written
 	}
 	v.db = nil
@@ -160,7 +179,7 @@ func (o *ownOptions) comparer() *pebbledb.Comparer { return o.parsed.Comparer.En
 
 // readError gives an error from reading a store its kind: where the operating
 // system is not to blame, the content is.
-func readError(doing, path string, err error) error {
+func readError(doing, path string, err error) *sdk.Error {
 	if known := knownError(doing, path, err); known != nil {
 		return known
 	}
@@ -169,7 +188,7 @@ func readError(doing, path string, err error) error {
 }
 
 // workError gives an error from compacting a store its kind.
-func workError(doing, path string, err error) error {
+func workError(doing, path string, err error) *sdk.Error {
 	if known := knownError(doing, path, err); known != nil {
 		return known
 	}
@@ -180,7 +199,7 @@ func workError(doing, path string, err error) error {
 }
 
 // knownError returns nil where the error has no kind of its own.
-func knownError(doing, path string, err error) error {
+func knownError(doing, path string, err error) *sdk.Error {
 	var typed *sdk.Error
 	switch {
 	case errors.As(err, &typed):

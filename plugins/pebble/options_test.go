@@ -133,7 +133,7 @@ func compressions(t *testing.T, path string) string {
 // view4test opens a store without its lock until the test ends.
 func view4test(t *testing.T, path string) *view {
 	t.Helper()
-	v, err := newBackend().openView(path, nil, false, 0, &traffic{})
+	v, err := newBackend().openView(context.Background(), path, viewing{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +226,7 @@ func TestOwnCode(t *testing.T) {
 				t.Errorf("content changed: %v", err)
 			}
 			// What makes the store its own must have survived.
-			v, err := newBackend(c.config).openView(path, nil, false, 0, &traffic{})
+			v, err := newBackend(c.config).openView(context.Background(), path, viewing{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -54,7 +54,7 @@ func TestSampling(t *testing.T) {
 
 func measureWith(t *testing.T, b *backend, path string, depth sdk.Depth, tr *traffic) sdk.Fragmentation {
 	t.Helper()
-	v, err := b.openView(path, nil, false, 0, tr)
+	v, err := b.openView(context.Background(), path, viewing{traffic: tr})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,261 @@
+package pebble
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	pebbledb "github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/wringdb/wring/plugins/pebble/pebbletest"
+	"github.com/wringdb/wring/sdk"
+)
+
+// atOnce is the most that a call may take that has to return at once, on a
+// machine that is busy with other tests.
+const atOnce = 5 * time.Second
+
+// TestFlushFails has a store with writes in the log that cannot be flushed when
+// it is opened: Pebble tries again for ever.
+func TestFlushFails(t *testing.T) {
+	cases := []struct {
+		errno syscall.Errno
+		kind  error
+	}{
+		{syscall.ENOSPC, sdk.ErrNoSpace},
+		{syscall.EDQUOT, sdk.ErrNoSpace},
+		{syscall.EIO, sdk.ErrInternal},
+	}
+	for _, c := range cases {
+		t.Run(c.errno.Error(), func(t *testing.T) {
+			t.Parallel() // it waits more than it works
+			path := generate(t, pebbletest.Spec{LeaveInLog: true})
+			digest, _ := contentOf(t, path)
+			var failing atomic.Bool
+			failing.Store(true)
+			b := newBackend()
+			b.fs = &hookFS{FS: vfs.Default, hook: func(operation, name string) error {
+				if failing.Load() && operation == "create" && isTable(name) {
+					return &os.PathError{Op: "open", Path: name, Err: c.errno}
+				}
+				return nil
+			}}
+			t.Cleanup(func() { failing.Store(false) })
+			err := returns(t, func() error { return compactWith(context.Background(), b, path) })
+			if !errors.Is(err, c.kind) {
+				t.Fatalf("error %v, want %v", err, c.kind)
+			}
+			wantStuck(t, b, path, err)
+			failing.Store(false)
+			wantFree(t, b, path)
+			if got, _ := contentOf(t, path); got != digest {
+				t.Error("content changed")
+			}
+		})
+	}
+}
+
+// TestCancelWhileOpening cancels while Pebble flushes the log, which nothing
+// interrupts.
+func TestCancelWhileOpening(t *testing.T) {
+	path := generate(t, pebbletest.Spec{LeaveInLog: true})
+	digest, _ := contentOf(t, path)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	free := make(chan struct{})
+	freeOnce := sync.OnceFunc(func() { close(free) })
+	t.Cleanup(freeOnce)
+	b := newBackend()
+	b.fs = &hookFS{FS: vfs.Default, hook: func(operation, name string) error {
+		if operation == "create" && isTable(name) {
+			<-free
+		}
+		return nil
+	}}
+	err := returns(t, func() error {
+		var told int
+		_, err := b.Compact(ctx, sdk.CompactRequest{Store: sdk.Store{Path: path}}, func(p sdk.Progress) {
+			if p.Phase == "flush" {
+				told++
+			}
+			// The second tells of what was read of the log by then.
+			if told == 2 {
+				cancel()
+			}
+		})
+		return err
+	})
+	if !errors.Is(err, sdk.ErrCancelled) {
+		t.Fatalf("error %v, want %v", err, sdk.ErrCancelled)
+	}
+	wantStuck(t, b, path, err)
+	freeOnce()
+	wantFree(t, b, path)
+	if got, _ := contentOf(t, path); got != digest {
+		t.Error("content changed")
+	}
+}
+
+func compactWith(ctx context.Context, b sdk.Backend, path string) error {
+	_, err := b.Compact(ctx, sdk.CompactRequest{Store: sdk.Store{Path: path}}, func(sdk.Progress) {})
+	return err
+}
+
+// returns fails the test when the call does not return at once.
+func returns(t *testing.T, call func() error) error {
+	t.Helper()
+	result := make(chan error, 1)
+	go func() { result <- call() }()
+	select {
+	case err := <-result:
+		return err
+	case <-time.After(atOnce):
+		t.Fatal("the call does not return")
+		return nil
+	}
+}
+
+// wantStuck checks that a store stays locked that Pebble does not let go of, and
+// that people hear what to do.
+func wantStuck(t *testing.T, b sdk.Backend, path string, err error) {
+	t.Helper()
+	if hint := sdk.HintOf(err); !strings.Contains(hint, "end this plugin's process") {
+		t.Errorf("hint %q does not say that the process must end", hint)
+	}
+	if err := holdElsewhere(path); err == nil {
+		t.Error("another process got the store")
+	}
+	again := compactWith(context.Background(), b, path)
+	if !errors.Is(again, sdk.ErrBusy) || !strings.Contains(sdk.HintOf(again), "end this plugin's process") {
+		t.Errorf("another compaction: %v (hint %q), want %v", again, sdk.HintOf(again), sdk.ErrBusy)
+	}
+}
+
+// wantFree waits until the work that was left has cleared up after itself.
+func wantFree(t *testing.T, b sdk.Backend, path string) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		result, err := b.Compact(context.Background(), sdk.CompactRequest{Store: sdk.Store{Path: path}}, func(sdk.Progress) {})
+		if err == nil {
+			if result.NoOp {
+				t.Error("the work compacted the store after its call had returned")
+			}
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the store was not given back: %v", err)
+		}
+	}
+}
+
+// answers are what a process says that lets Pebble fail for good.
+type answers struct {
+	NoSpace, AgainBusy, Measured bool
+	Message, Hint                string
+}
+
+// compactAndBreak compacts a store whose manifest cannot be written once the
+// first table is.
+func compactAndBreak(store string) error {
+	var tables atomic.Int64
+	b := newBackend()
+	b.fs = &hookFS{FS: vfs.Default, hook: func(operation, name string) error {
+		if operation == "create" && isTable(name) {
+			tables.Add(1)
+		}
+		if tables.Load() > 0 && operation == "write" && strings.HasPrefix(filepath.Base(name), "MANIFEST-") {
+			return &os.PathError{Op: "write", Path: name, Err: syscall.ENOSPC}
+		}
+		return nil
+	}}
+	ctx := context.Background()
+	err := compactWith(ctx, b, store)
+	a := answers{NoSpace: errors.Is(err, sdk.ErrNoSpace), Message: fmt.Sprint(err), Hint: sdk.HintOf(err)}
+	a.AgainBusy = errors.Is(compactWith(ctx, b, store), sdk.ErrBusy)
+	_, err = b.Fragmentation(ctx, sdk.FragmentationRequest{Store: sdk.Store{Path: store}})
+	a.Measured = err == nil
+	return json.NewEncoder(os.Stdout).Encode(a)
+}
+
+// TestFatal has an error of the file system that Pebble cannot go on from, in a
+// goroutine of its own: in a flush while the store is opened, and in a compaction.
+func TestFatal(t *testing.T) {
+	for name, spec := range map[string]pebbletest.Spec{
+		"in a flush":      {LeaveInLog: true},
+		"in a compaction": {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := generate(t, spec)
+			digest, _ := contentOf(t, path)
+			ctx, cancel := context.WithTimeout(context.Background(), 2*atOnce)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, os.Args[0])
+			cmd.Env = append(os.Environ(), envRole+"="+roleBreak, envStore+"="+path)
+			cmd.Stderr = os.Stderr
+			out, err := cmd.Output()
+			if err != nil {
+				t.Fatalf("the process ended with %v", err)
+			}
+			var a answers
+			if err := json.Unmarshal(out, &a); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			if !a.NoSpace || !strings.Contains(a.Message, "MANIFEST") || !strings.Contains(a.Hint, "end this plugin's process") {
+				t.Errorf("error %q with hint %q, want one of %v", a.Message, a.Hint, sdk.ErrNoSpace)
+			}
+			if !a.AgainBusy || !a.Measured {
+				t.Errorf("afterwards: busy %v, measured %v; want both", a.AgainBusy, a.Measured)
+			}
+			// The end of the process gives the store back, whole.
+			if got, _ := contentOf(t, path); got != digest {
+				t.Error("content changed")
+			}
+			compact(t, path)
+			if got, _ := contentOf(t, path); got != digest {
+				t.Error("content changed by the next compaction")
+			}
+		})
+	}
+}
+
+// TestPanic has code of an application that panics: the call fails, and not the
+// process.
+func TestPanic(t *testing.T) {
+	var armed atomic.Bool
+	shaky := *reverse
+	shaky.Compare = func(a, b []byte) int {
+		if armed.Load() {
+			panic("broken comparer")
+		}
+		return reverse.Compare(a, b)
+	}
+	path := generate(t, pebbletest.Spec{Adjust: func(o *pebbledb.Options) { o.Comparer = reverse }})
+	b := newBackend(Config{Comparers: []*pebbledb.Comparer{&shaky}})
+	armed.Store(true)
+	var log bytes.Buffer
+	ctx := hclog.WithContext(context.Background(), hclog.New(&hclog.LoggerOptions{Output: &log}))
+	_, err := b.Fragmentation(ctx, sdk.FragmentationRequest{Store: sdk.Store{Path: path}})
+	if !strings.Contains(log.String(), "TestPanic") {
+		t.Errorf("the log has no stack: %s", &log)
+	}
+	if !errors.Is(err, sdk.ErrInternal) || !strings.Contains(err.Error(), "broken comparer") {
+		t.Errorf("error %v, want %v", err, sdk.ErrInternal)
+	}
+	armed.Store(false)
+	if err := compactWith(context.Background(), b, path); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+}

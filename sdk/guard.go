@@ -127,7 +127,7 @@ func (g *guard) Compact(ctx context.Context, req CompactRequest, report func(Pro
 	if err := checkCompact(doing, d, &req); err != nil {
 		return CompactResult{}, err
 	}
-	release, err := g.hold(doing, req.Store)
+	release, err := g.holdSoon(ctx, doing, req.Store)
 	if err != nil {
 		return CompactResult{}, typed(ctx, doing, err)
 	}
@@ -238,6 +238,31 @@ func (g *guard) hold(doing string, store Store) (release func(), err error) {
 		defer g.mu.Unlock()
 		delete(g.named, store.Name)
 	}, nil
+}
+
+// sweepPatience is how long a compaction waits for the store's lock: a sweep,
+// which takes it too, is over in less.
+const sweepPatience = 300 * time.Millisecond
+
+// holdSoon is hold, but waits for a sweep to be over.
+func (g *guard) holdSoon(ctx context.Context, doing string, store Store) (release func(), err error) {
+	patience := time.NewTimer(sweepPatience)
+	defer patience.Stop()
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for {
+		release, err := g.hold(doing, store)
+		if !isKind(err, ErrBusy) {
+			return release, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-patience.C:
+			return nil, err
+		case <-again.C:
+		}
+	}
 }
 
 // protect runs a call of the backend. Its error is an *Error or nil.

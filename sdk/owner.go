@@ -180,7 +180,8 @@ func (o *owner) serve(ctx context.Context) error {
 			WithHint("the backend must return when its context ends")
 	}
 	stopSoon(o.grpc)
-	if err := <-failed; err != nil && late == nil {
+	// A context that ends at once stops the server before it has begun.
+	if err := <-failed; err != nil && !errors.Is(err, grpc.ErrServerStopped) && late == nil {
 		late = Errorf(ErrInternal, "serve on %s: %w", o.socket, err)
 	}
 	return late

@@ -229,6 +229,32 @@ func TestLockNotThroughHardLink(t *testing.T) {
 	}
 }
 
+// A sweep holds the lock for a moment, which must not defer a compaction.
+func TestCompactWaitsForASweep(t *testing.T) {
+	store := newStore(t, "a")
+	release, err := lockStore("sweep a", store.Path, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := make(chan struct{})
+	go func() {
+		<-began
+		release()
+	}()
+	g := guarded(newFake())
+	g.now = func() time.Time { // asked when the lock is tried
+		select {
+		case <-began:
+		default:
+			close(began)
+		}
+		return time.Now()
+	}
+	if _, err := g.Compact(t.Context(), CompactRequest{Store: store}, nil); err != nil {
+		t.Errorf("a compaction right after a sweep: %v", err)
+	}
+}
+
 // The directory above may belong to somebody else.
 func TestLockOfADirectoryIsInIt(t *testing.T) {
 	store := Store{Name: "long", Path: t.TempDir()}

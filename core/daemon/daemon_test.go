@@ -484,7 +484,12 @@ func TestHangingSweepHoldsUpNobodyElse(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- sdk.ListenAndServe(ctx, other, hanging) }()
-	defer func() { cancel(); <-served }()
+	defer func() {
+		cancel()
+		if err := <-served; err != nil {
+			t.Errorf("the other owner ends with %v", err)
+		}
+	}()
 	p.wait("the other owner listens", func() bool { _, err := os.Stat(other); return err == nil })
 
 	// The hanging one comes first in the sweep, as "a" does in the file.

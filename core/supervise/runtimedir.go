@@ -38,14 +38,21 @@ type runtimeDir struct {
 // place.
 func openRuntimeDir(parent string) (*runtimeDir, error) {
 	const room = len("/" + runPrefix + "99")
-	if parent == "" || len(parent)+room > maxSocketDir {
+	shared := parent == "" || len(parent)+room > maxSocketDir
+	if shared {
 		parent = filepath.Join(os.TempDir(), fmt.Sprintf("wring-%d", os.Geteuid()))
 	}
 	if len(parent)+room > maxSocketDir {
 		return nil, sdk.Errorf(sdk.ErrInvalidOption, "directory for sockets %s is too long: it may have %d bytes", parent, maxSocketDir-room).
 			WithHint("choose a shorter data_dir, or a shorter TMPDIR")
 	}
-	if err := makePrivate(parent); err != nil {
+	err := makePrivate(parent)
+	if shared && errors.Is(err, sdk.ErrPermission) {
+		// Anybody can take our name among temporary files. That shall not keep
+		// us from working.
+		parent, err = os.MkdirTemp("", "wring-")
+	}
+	if err != nil {
 		return nil, err
 	}
 	// Nobody else looks or makes while we do.

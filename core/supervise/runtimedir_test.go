@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -90,4 +91,27 @@ func TestRuntimeDirThatIsTooLong(t *testing.T) {
 	t.Setenv("TMPDIR", filepath.Join(base, strings.Repeat("x", 100)))
 	_, err = openRuntimeDir("")
 	says(t, err, "is too long: it may have 61 bytes", "choose a shorter data_dir, or a shorter TMPDIR")
+}
+
+// Another user can take our name among temporary files, where all may write.
+func TestRuntimeDirWhoseNameIsTaken(t *testing.T) {
+	temp := shortDir(t)
+	t.Setenv("TMPDIR", temp)
+	taken := filepath.Join(temp, fmt.Sprintf("wring-%d", os.Geteuid()))
+	if err := os.Symlink(shortDir(t), taken); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := openRuntimeDir("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.remove()
+	if strings.HasPrefix(dir.path, taken) {
+		t.Errorf("%s is in what somebody else has put there", dir.path)
+	}
+	for path := dir.path; path != temp; path = filepath.Dir(path) {
+		if info, err := os.Lstat(path); err != nil || info.Mode().Perm() != 0o700 {
+			t.Errorf("%s: %v, %v, want mode 0700", path, info.Mode(), err)
+		}
+	}
 }

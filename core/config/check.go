@@ -106,8 +106,12 @@ func (d *decoder) checkStore(s *storeBlock, p sdk.Description) {
 		}
 		d.report(mode.at, fmt.Sprintf("plugin %q has no mode %q", s.plugin.v, mode.v), detail)
 	}
-	if s.own.limit.set && s.own.limit.v > 0 && !p.Capabilities.LimitsRate {
-		d.report(s.own.limit.at, fmt.Sprintf("plugin %q cannot be limited", s.plugin.v), "remove limit: it would have no effect")
+	if limit := s.settings.limit; limit.set && limit.v > 0 && !p.Capabilities.LimitsRate {
+		detail := "remove limit: the plugin refuses to compact with one"
+		if !s.own.limit.set {
+			detail = fmt.Sprintf("store %q has its limit from defaults: give limit to the stores whose plugins can be limited, or limit = 0 to this one", s.store.Name)
+		}
+		d.report(limit.at, fmt.Sprintf("plugin %q cannot be limited", s.plugin.v), detail)
 	}
 	names := make([]string, len(p.Options))
 	for i, option := range p.Options {

@@ -61,9 +61,6 @@ defaults {
   # A store is overdue when it was not looked at successfully for so long after
   # it was due. By default three times its interval.
   overdue_after = "18h"
-
-  # Reads and writes together, in bytes a second. No limit by default.
-  limit = "50MiB/s"
 }
 
 # How many runs are remembered, and how many results of each store.
@@ -126,6 +123,11 @@ store "logs" {
   plugin = "acme"
   glob   = "/var/lib/app/logs/*.db"
   every  = "1d"
+
+  # Reads and writes together, in bytes a second. No limit by default. It may
+  # stand in defaults too, if every plugin can be limited: wring plugin
+  # describe NAME.
+  limit = "50MiB/s"
 
   threshold {
     fragmentation = "25%"

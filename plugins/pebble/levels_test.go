@@ -1,0 +1,102 @@
+package pebble
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/wringdb/wring/plugins/pebble/pebbletest"
+	"github.com/wringdb/wring/sdk"
+)
+
+// readFS calls hook before each read of a table.
+type readFS struct {
+	vfs.FS
+	hook func()
+}
+
+func (f *readFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	file, err := f.FS.Open(name, opts...)
+	if err != nil || !isTable(name) {
+		return file, err
+	}
+	return &readFile{File: file, hook: f.hook}, nil
+}
+
+type readFile struct {
+	vfs.File
+	hook func()
+}
+
+func (f *readFile) ReadAt(p []byte, offset int64) (int, error) {
+	f.hook()
+	return f.File.ReadAt(p, offset)
+}
+
+// TestCheckLevelsIsHeard lets the check of the levels wait, once it has read
+// something, until that was told of.
+func TestCheckLevelsIsHeard(t *testing.T) {
+	path := generate(t, pebbletest.Spec{})
+	var reads, told atomic.Int64
+	heard := make(chan struct{})
+	b := newBackend()
+	b.cacheBytes = 0 // it reads what was read for the digest again
+	b.fs = &readFS{FS: vfs.Default, hook: func() {
+		if told.Load() == 0 || reads.Add(1) != 3 {
+			return
+		}
+		select {
+		case <-heard:
+		case <-time.After(atOnce):
+			t.Error("nobody heard of the check of the levels")
+		}
+	}}
+	_, err := b.Compact(context.Background(), sdk.CompactRequest{Store: sdk.Store{Path: path}}, func(p sdk.Progress) {
+		if p.Phase == "levels" && told.Add(1) == 2 {
+			close(heard)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if reads.Load() < 3 {
+		t.Fatalf("the levels were checked with %d reads; the test needs more", reads.Load())
+	}
+}
+
+// TestCancelWhileCheckingLevels cancels at a read of that check.
+func TestCancelWhileCheckingLevels(t *testing.T) {
+	path := generate(t, pebbletest.Spec{})
+	digest, _ := contentOf(t, path)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var checking atomic.Bool
+	var reads, after atomic.Int64
+	b := newBackend()
+	b.cacheBytes = 0
+	b.fs = &readFS{FS: vfs.Default, hook: func() {
+		switch {
+		case !checking.Load():
+		case ctx.Err() != nil:
+			after.Add(1)
+		case reads.Add(1) == 3:
+			cancel()
+		}
+	}}
+	_, err := b.Compact(ctx, sdk.CompactRequest{Store: sdk.Store{Path: path}}, func(p sdk.Progress) {
+		checking.Store(p.Phase == "levels")
+	})
+	if !errors.Is(err, sdk.ErrCancelled) {
+		t.Fatalf("error %v, want %v", err, sdk.ErrCancelled)
+	}
+	if n := after.Load(); n > 0 {
+		t.Errorf("%d reads after the cancel", n)
+	}
+	if got, _ := contentOf(t, path); got != digest {
+		t.Error("content changed")
+	}
+}

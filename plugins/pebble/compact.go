@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 	"time"
 
 	pebbledb "github.com/cockroachdb/pebble/v2"
@@ -201,9 +202,8 @@ func (c *compaction) verify(ctx context.Context, before content) (content, error
 		return content{}, readError("verify", c.path, err)
 	}
 	if after.digest != before.digest || after.items != before.items {
-		return content{}, sdk.Errorf(sdk.ErrInternal, "%s has other content after compaction: %d items with digest %s, before %d with %s",
-			c.path, after.items, after.digest, before.items, before.digest).
-			WithHint("do not write to the store; restore it from a backup and report this")
+		return content{}, differenceError(c.path, fmt.Sprintf("other content: %d items with digest %s, before %d with %s",
+			after.items, after.digest, before.items, before.digest))
 	}
 	c.tell("levels", 0, 0)
 	// It cannot be interrupted, but its reads fail once ctx has ended.
@@ -211,9 +211,18 @@ func (c *compaction) verify(ctx context.Context, before content) (content, error
 	if ctx.Err() != nil {
 		return content{}, sdk.Errorf(sdk.ErrCancelled, "verify %s: %w", c.path, ctx.Err())
 	}
-	if err != nil {
-		return content{}, sdk.Errorf(sdk.ErrInternal, "%s has inconsistent levels after compaction: %w", c.path, err).
-			WithHint("do not write to the store; restore it from a backup and report this")
+	var errno syscall.Errno
+	switch {
+	case errors.As(err, &errno): // nothing is known of the levels
+		return content{}, workError("check the levels of", c.path, err)
+	case err != nil:
+		return content{}, differenceError(c.path, "inconsistent levels: "+firstLine(err))
 	}
 	return after, nil
+}
+
+// differenceError is for what is found too late to be undone.
+func differenceError(path, what string) error {
+	return sdk.Errorf(sdk.ErrInternal, "%s was compacted in place and has %s; the tables from before are gone", path, what).
+		WithHint("the store is not what it was, and another compaction does not change that: stop its application, keep a copy of the directory for a report, check the machine's memory and disk, and restore the store from a backup")
 }

@@ -3,6 +3,7 @@ package pebble
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -115,8 +116,13 @@ func TestVerifyDifference(t *testing.T) {
 		"digest": {digest: "xxh64:0000000000000000", items: right.items},
 		"items":  {digest: right.digest, items: right.items + 1},
 	} {
-		if _, err := c.verify(context.Background(), wrong); !errors.Is(err, sdk.ErrInternal) || sdk.HintOf(err) == "" {
-			t.Errorf("another %s: error %v, want %v with a hint", name, err, sdk.ErrInternal)
+		_, err := c.verify(context.Background(), wrong)
+		if !errors.Is(err, sdk.ErrInternal) || sdk.Retryable(err) {
+			t.Errorf("another %s: error %v, want %v that lasts", name, err, sdk.ErrInternal)
+		}
+		// People must hear that it is too late, and what to do.
+		if !strings.Contains(fmt.Sprint(err), "in place") || !strings.Contains(sdk.HintOf(err), "backup") {
+			t.Errorf("another %s: error %v with hint %q", name, err, sdk.HintOf(err))
 		}
 	}
 }

@@ -66,9 +66,7 @@ func (b *backend) Compact(ctx context.Context, req sdk.CompactRequest, report fu
 		return sdk.CompactResult{}, err
 	}
 	result.Mode = modeRanges
-	if !result.NoOp {
-		result.Pause = time.Since(locked)
-	}
+	result.Pause = time.Since(locked) // writers were kept out, whatever came of it
 	return result, nil
 }
 

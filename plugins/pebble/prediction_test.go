@@ -72,8 +72,12 @@ func TestPrediction(t *testing.T) {
 			if limit := int64(64 << 10); again.ReclaimableBytes > limit {
 				t.Errorf("after compaction %d bytes are still reclaimable, want at most %d", again.ReclaimableBytes, limit)
 			}
-			if second := compact(t, path); !second.NoOp {
+			second := compact(t, path)
+			if !second.NoOp {
 				t.Errorf("a second compaction gave back %d bytes, want a no-op", second.ReclaimedBytes)
+			}
+			if second.Pause <= 0 {
+				t.Errorf("a compaction that found nothing to do kept writers out for %v", second.Pause)
 			}
 		})
 	}

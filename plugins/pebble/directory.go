@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,6 +17,10 @@ import (
 
 	"github.com/wringdb/wring/sdk"
 )
+
+// hostLock is wring's own file in a store that is being compacted. It is no part
+// of the store.
+const hostLock = ".wring.lock"
 
 // directory is a store as the file system shows it, before any of it is read.
 type directory struct {
@@ -79,6 +84,7 @@ func (d *directory) list() error {
 	if err != nil {
 		return pathError(d.path, err)
 	}
+	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return e.Name() == hostLock })
 	d.files = d.files[:0]
 	for _, entry := range entries {
 		info, err := entry.Info()

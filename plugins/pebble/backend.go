@@ -66,8 +66,6 @@ const optionFilterBits = "filter_bits"
 type Config struct {
 	// Name as in wring-plugin-NAME; "pebble" when empty.
 	Name string
-	// Version of the plugin; the sdk fills it in when empty.
-	Version string
 	// Comparers, Mergers and FilterPolicies are found by the names in a store's
 	// OPTIONS file. A filter policy here also settles the bits per key.
 	Comparers      []*pebbledb.Comparer
@@ -80,23 +78,12 @@ type Config struct {
 	BlockPropertyCollectors []func() pebbledb.BlockPropertyCollector
 }
 
-// New makes a backend. It takes at most one Config that sets Name or Version;
-// the lists of several are joined.
-func New(configs ...Config) sdk.Backend { return newBackend(configs...) }
+// New makes a backend.
+func New(c Config) sdk.Backend { return newBackend(c) }
 
-func newBackend(configs ...Config) *backend {
-	b := &backend{fs: vfs.Default, sampleBytes: sampleBytes, cacheBytes: cacheBytes}
-	for _, c := range configs {
-		b.config.Name = cmp.Or(c.Name, b.config.Name)
-		b.config.Version = cmp.Or(c.Version, b.config.Version)
-		b.config.Comparers = append(b.config.Comparers, c.Comparers...)
-		b.config.Mergers = append(b.config.Mergers, c.Mergers...)
-		b.config.FilterPolicies = append(b.config.FilterPolicies, c.FilterPolicies...)
-		b.config.KeySchemas = append(b.config.KeySchemas, c.KeySchemas...)
-		b.config.BlockPropertyCollectors = append(b.config.BlockPropertyCollectors, c.BlockPropertyCollectors...)
-	}
-	b.config.Name = cmp.Or(b.config.Name, "pebble")
-	return b
+func newBackend(c Config) *backend {
+	c.Name = cmp.Or(c.Name, "pebble")
+	return &backend{config: c, fs: vfs.Default, sampleBytes: sampleBytes, cacheBytes: cacheBytes}
 }
 
 type backend struct {
@@ -118,9 +105,8 @@ type backend struct {
 // Describe implements sdk.Backend.
 func (b *backend) Describe(context.Context) (sdk.Description, error) {
 	return sdk.Description{
-		Name:    b.config.Name,
-		Version: b.config.Version,
-		Engine:  "Pebble",
+		Name:   b.config.Name,
+		Engine: "Pebble",
 		Capabilities: sdk.Capabilities{
 			Modes:               []string{modeRanges},
 			Verifies:            true,

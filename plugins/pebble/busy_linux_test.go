@@ -28,7 +28,7 @@ func TestLockedByOtherMount(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	b := newBackend()
+	b := newBackend(Config{})
 	var once sync.Once
 	var second error
 	b.fs = &hookFS{FS: vfs.Default, hook: func(string, string) error {

@@ -29,7 +29,7 @@ func TestLocked(t *testing.T) {
 	pid := fmt.Sprint(holder.cmd.Process.Pid)
 	for _, name := range []string{path, link} {
 		started := time.Now()
-		_, err := New().Compact(context.Background(), sdk.CompactRequest{Store: sdk.Store{Path: name}}, func(sdk.Progress) {})
+		_, err := New(Config{}).Compact(context.Background(), sdk.CompactRequest{Store: sdk.Store{Path: name}}, func(sdk.Progress) {})
 		if !errors.Is(err, sdk.ErrBusy) || !sdk.Retryable(err) || sdk.HintOf(err) == "" {
 			t.Fatalf("error %v, want a retryable %v with a hint", err, sdk.ErrBusy)
 		}
@@ -57,7 +57,7 @@ func TestLockedByItself(t *testing.T) {
 	if err := os.Symlink(path, link); err != nil {
 		t.Fatal(err)
 	}
-	b := newBackend()
+	b := newBackend(Config{})
 	var once sync.Once
 	var second, measured error
 	b.fs = &hookFS{FS: vfs.Default, hook: func(string, string) error {
@@ -94,7 +94,7 @@ func TestMeasureUnderWriter(t *testing.T) {
 	const times = 30
 	answered := 0
 	for i := range times {
-		f, err := New().Fragmentation(context.Background(), sdk.FragmentationRequest{Store: sdk.Store{Path: path}, Depth: depths[i%len(depths)]})
+		f, err := New(Config{}).Fragmentation(context.Background(), sdk.FragmentationRequest{Store: sdk.Store{Path: path}, Depth: depths[i%len(depths)]})
 		switch {
 		case err == nil:
 			answered++

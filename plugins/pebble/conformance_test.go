@@ -13,7 +13,7 @@ import (
 
 func TestConformance(t *testing.T) {
 	sdktest.Run(t, sdktest.Factory{
-		Backend:   func() sdk.Backend { return pebble.New() },
+		Backend:   func() sdk.Backend { return pebble.New(pebble.Config{}) },
 		Program:   sdktest.Build("./cmd/wring-plugin-pebble"),
 		StoreName: "events",
 		SlowBytes: 16 << 20,

@@ -98,7 +98,7 @@ func TestContentSame(t *testing.T) {
 // TestVerifyDifference gives the verification another content to compare with.
 func TestVerifyDifference(t *testing.T) {
 	path := generate(t, pebbletest.Spec{})
-	b := newBackend()
+	b := newBackend(Config{})
 	held, err := b.lock(path)
 	if err != nil {
 		t.Fatal(err)

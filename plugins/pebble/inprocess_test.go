@@ -45,7 +45,7 @@ func TestOpenInThisProcess(t *testing.T) {
 					db.Close()
 				}
 			}()
-			for _, backend := range []sdk.Backend{New(), sdk.Guard(New())} {
+			for _, backend := range []sdk.Backend{New(Config{}), sdk.Guard(New(Config{}))} {
 				_, err := backend.Compact(context.Background(), sdk.CompactRequest{Store: sdk.Store{Path: path}}, func(sdk.Progress) {})
 				if !errors.Is(err, sdk.ErrBusy) || !strings.Contains(sdk.HintOf(err), "inside the process") {
 					t.Fatalf("error %v (hint %q), want %v with a hint", err, sdk.HintOf(err), sdk.ErrBusy)

@@ -24,7 +24,7 @@ import (
 // unreferenced is how many bytes of tables no version of the store refers to.
 func unreferenced(t *testing.T, path string) int64 {
 	t.Helper()
-	v, err := newBackend().openView(context.Background(), path, viewing{})
+	v, err := newBackend(Config{}).openView(context.Background(), path, viewing{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func TestCancel(t *testing.T) {
 			digest, keys := contentOf(t, path)
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()
-			_, err := New().Compact(ctx, sdk.CompactRequest{Store: sdk.Store{Path: path}}, func(p sdk.Progress) {
+			_, err := New(Config{}).Compact(ctx, sdk.CompactRequest{Store: sdk.Store{Path: path}}, func(p sdk.Progress) {
 				if c.when(p) {
 					cancel()
 				}
@@ -74,7 +74,7 @@ func TestCancelWithinStep(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	var after atomic.Int64
-	b := newBackend()
+	b := newBackend(Config{})
 	b.fs = &hookFS{FS: vfs.Default, hook: func(operation, name string) error {
 		if operation != "write" || !isTable(name) {
 			return nil
@@ -115,7 +115,7 @@ func TestNoSpace(t *testing.T) {
 			path := generate(t, pebbletest.Spec{LiveBytes: 2 << 20, Adjust: smallTables})
 			digest, _ := contentOf(t, path)
 			var tables atomic.Int64
-			b := newBackend()
+			b := newBackend(Config{})
 			b.fs = &hookFS{FS: vfs.Default, hook: func(operation, name string) error {
 				if operation == "create" && isTable(name) && tables.Add(1) >= int64(failing) {
 					return &os.PathError{Op: "open", Path: name, Err: syscall.ENOSPC}
@@ -140,7 +140,7 @@ func TestNoSpace(t *testing.T) {
 func TestPreflight(t *testing.T) {
 	path := generate(t, pebbletest.Spec{})
 	before := files(t, path)
-	b := newBackend()
+	b := newBackend(Config{})
 	b.fs = fullFS{vfs.Default}
 	_, err := b.Compact(context.Background(), sdk.CompactRequest{Store: sdk.Store{Path: path}}, func(sdk.Progress) {})
 	if !errors.Is(err, sdk.ErrNoSpace) {

@@ -43,7 +43,7 @@ func TestCheckLevelsIsHeard(t *testing.T) {
 	path := generate(t, pebbletest.Spec{})
 	var reads, told atomic.Int64
 	heard := make(chan struct{})
-	b := newBackend()
+	b := newBackend(Config{})
 	b.cacheBytes = 0 // it reads what was read for the digest again
 	b.fs = &readFS{FS: vfs.Default, hook: func() {
 		if told.Load() == 0 || reads.Add(1) != 3 {
@@ -76,7 +76,7 @@ func TestCancelWhileCheckingLevels(t *testing.T) {
 	defer cancel()
 	var checking atomic.Bool
 	var reads, after atomic.Int64
-	b := newBackend()
+	b := newBackend(Config{})
 	b.cacheBytes = 0
 	b.fs = &readFS{FS: vfs.Default, hook: func() {
 		switch {

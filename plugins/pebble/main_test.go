@@ -100,7 +100,7 @@ func lookAsStranger(store string) error {
 	if err := syscall.Setuid(65534); err != nil {
 		return err
 	}
-	answers := refusals(New(), store)
+	answers := refusals(New(Config{}), store)
 	for _, name := range []string{"fragmentation", "compact"} {
 		fmt.Printf("%s: %v\n", name, errors.Is(answers[name], sdk.ErrPermission))
 	}
@@ -113,7 +113,7 @@ func compactAndDie(store string) error {
 		return err
 	}
 	var changes atomic.Int64
-	b := newBackend()
+	b := newBackend(Config{})
 	b.fs = &hookFS{FS: vfs.Default, hook: func(string, string) error {
 		if changes.Add(1) == int64(at) {
 			return syscall.Kill(os.Getpid(), syscall.SIGKILL)

@@ -61,7 +61,7 @@ func TestOptionsStay(t *testing.T) {
 			format := markers(t, path)
 			digest, _ := contentOf(t, path)
 			compressionBefore := compressions(t, path)
-			result, err := New().Compact(context.Background(), sdk.CompactRequest{Store: sdk.Store{Path: path}, Options: c.option}, func(sdk.Progress) {})
+			result, err := New(Config{}).Compact(context.Background(), sdk.CompactRequest{Store: sdk.Store{Path: path}, Options: c.option}, func(sdk.Progress) {})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -133,7 +133,7 @@ func compressions(t *testing.T, path string) string {
 // view4test opens a store without its lock until the test ends.
 func view4test(t *testing.T, path string) *view {
 	t.Helper()
-	v, err := newBackend().openView(context.Background(), path, viewing{})
+	v, err := newBackend(Config{}).openView(context.Background(), path, viewing{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +195,7 @@ func TestOwnCode(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			path := generate(t, pebbletest.Spec{Adjust: c.adjust})
 			before := files(t, path)
-			for name, err := range refusals(New(), path) {
+			for name, err := range refusals(New(Config{}), path) {
 				if !errors.Is(err, sdk.ErrUnsupported) {
 					t.Fatalf("%s: error %v, want %v", name, err, sdk.ErrUnsupported)
 				}
@@ -366,7 +366,7 @@ func TestRefused(t *testing.T) {
 			if isDir {
 				before = files(t, path)
 			}
-			for name, err := range refusals(New(), path) {
+			for name, err := range refusals(New(Config{}), path) {
 				if !errors.Is(err, c.kind) {
 					t.Errorf("%s: error %v, want %v", name, err, c.kind)
 				} else if !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "\n") {

@@ -104,7 +104,7 @@ func contentOf(t *testing.T, path string) (digest string, keys int) {
 
 func measure(t *testing.T, path string, depth sdk.Depth) sdk.Fragmentation {
 	t.Helper()
-	f, err := New().Fragmentation(context.Background(), sdk.FragmentationRequest{Store: sdk.Store{Path: path}, Depth: depth})
+	f, err := New(Config{}).Fragmentation(context.Background(), sdk.FragmentationRequest{Store: sdk.Store{Path: path}, Depth: depth})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func measure(t *testing.T, path string, depth sdk.Depth) sdk.Fragmentation {
 
 func compact(t *testing.T, path string) sdk.CompactResult {
 	t.Helper()
-	result, err := New().Compact(context.Background(), sdk.CompactRequest{Store: sdk.Store{Path: path}, Mode: modeRanges}, func(sdk.Progress) {})
+	result, err := New(Config{}).Compact(context.Background(), sdk.CompactRequest{Store: sdk.Store{Path: path}, Mode: modeRanges}, func(sdk.Progress) {})
 	if err != nil {
 		t.Fatal(err)
 	}

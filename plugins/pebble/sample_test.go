@@ -32,7 +32,7 @@ func TestSampling(t *testing.T) {
 		t.Run(fmt.Sprintf("%d %s", i, spec.Shape), func(t *testing.T) {
 			spec.LiveBytes = 6 << 20
 			path := generate(t, spec)
-			b := newBackend()
+			b := newBackend(Config{})
 			b.sampleBytes = 512 << 10
 			tr := &traffic{}
 			f := measureWith(t, b, path, sdk.DepthSampled, tr)

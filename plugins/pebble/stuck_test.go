@@ -46,7 +46,7 @@ func TestFlushFails(t *testing.T) {
 			digest, _ := contentOf(t, path)
 			var failing atomic.Bool
 			failing.Store(true)
-			b := newBackend()
+			b := newBackend(Config{})
 			b.fs = &hookFS{FS: vfs.Default, hook: func(operation, name string) error {
 				if failing.Load() && operation == "create" && isTable(name) {
 					return &os.PathError{Op: "open", Path: name, Err: c.errno}
@@ -78,7 +78,7 @@ func TestCancelWhileOpening(t *testing.T) {
 	free := make(chan struct{})
 	freeOnce := sync.OnceFunc(func() { close(free) })
 	t.Cleanup(freeOnce)
-	b := newBackend()
+	b := newBackend(Config{})
 	b.fs = &hookFS{FS: vfs.Default, hook: func(operation, name string) error {
 		if operation == "create" && isTable(name) {
 			<-free
@@ -171,7 +171,7 @@ type answers struct {
 // first table is.
 func compactAndBreak(store string) error {
 	var tables atomic.Int64
-	b := newBackend()
+	b := newBackend(Config{})
 	b.fs = &hookFS{FS: vfs.Default, hook: func(operation, name string) error {
 		if operation == "create" && isTable(name) {
 			tables.Add(1)

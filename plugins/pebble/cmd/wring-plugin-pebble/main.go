@@ -6,7 +6,4 @@ import (
 	"github.com/wringdb/wring/sdk"
 )
 
-// version is set by the build; the module's is used when it is empty.
-var version string
-
-func main() { sdk.Serve(pebble.New(pebble.Config{Version: version})) }
+func main() { sdk.Serve(pebble.New(pebble.Config{})) }

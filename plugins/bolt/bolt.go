@@ -112,18 +112,6 @@ func fillOf(options sdk.Options) float64 {
 	return defaultFill
 }
 
-// Sweep implements sdk.Sweeper: it removes the temps of compactions of this
-// store that died.
-func (b *backend) Sweep(_ context.Context, store sdk.Store) ([]string, error) {
-	doing := "sweep " + store.Path
-	path, err := followLinks(store.Path)
-	if err != nil {
-		return nil, explain(doing, err)
-	}
-	removed, err := replace.Sweep(path)
-	return removed, explain(doing, err)
-}
-
 var (
 	_ sdk.Backend = (*backend)(nil)
 	_ sdk.Sweeper = (*backend)(nil)

@@ -92,7 +92,7 @@ func (c *compaction) run(path string) (sdk.CompactResult, error) {
 	if err := c.source.openDB(c.meter.await); err != nil {
 		return sdk.CompactResult{}, err
 	}
-	temp, err := replace.NewTemp(c.source.path, c.source.file, c.backend.random)
+	temp, err := replace.NewTemp(c.source.path, c.source.file, c.found.Meta.TxID, c.backend.random)
 	if err != nil {
 		return sdk.CompactResult{}, err
 	}
@@ -220,7 +220,6 @@ func (c *compaction) batch() int64 {
 
 // replace makes the new file the store.
 func (c *compaction) replace(temp *replace.Temp) error {
-	pageSize := int64(c.found.Meta.PageSize)
 	r := replace.Replacement{
 		Path:    c.source.path,
 		Old:     c.source.file,
@@ -228,8 +227,7 @@ func (c *compaction) replace(temp *replace.Temp) error {
 		Sync:    func(context.Context) error { return c.sync(temp) },
 		Verify:  func(context.Context) error { return c.verify(temp) },
 		SyncDir: func(dir *os.File) error { return c.meter.finish(dir.Sync) },
-		// The magic and the checksum lie at the start of both meta pages.
-		Poison:  []replace.Span{{Offset: 0, Length: page.MinPageSize}, {Offset: pageSize, Length: page.MinPageSize}},
+		Poison:  stateOf(c.found.Meta).Poison,
 		Release: c.source.release,
 		Step:    c.backend.step,
 	}

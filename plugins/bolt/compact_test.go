@@ -153,7 +153,7 @@ func TestCompactKeepsWhatIsSmaller(t *testing.T) {
 	if err := errors.Join(c.check(), c.source.openDB(atOnce)); err != nil {
 		t.Fatal(err)
 	}
-	temp, err := replace.NewTemp(path, c.source.file, c.backend.random)
+	temp, err := replace.NewTemp(path, c.source.file, c.found.Meta.TxID, c.backend.random)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -318,7 +318,9 @@ func TestCompactCancelledWhileTheStoreIsOpened(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Error("the compaction goes on while the store is opened")
 		close(goOn)
-		<-result
+		if err := <-result; !errors.Is(err, sdk.ErrCancelled) {
+			t.Errorf("error %v, want ErrCancelled", err)
+		}
 		return
 	}
 	if _, err := New().Compact(context.Background(), request(path), func(sdk.Progress) {}); !errors.Is(err, sdk.ErrBusy) {
@@ -430,7 +432,7 @@ func TestCompactThroughASymlink(t *testing.T) {
 	if info, err := os.Lstat(link); err != nil || info.Mode()&os.ModeSymlink == 0 {
 		t.Errorf("the link is %v, error %v", info.Mode(), err)
 	}
-	left := filepath.Join(filepath.Dir(path), ".a.db.wring-0123456789abcdef.tmp")
+	left := filepath.Join(filepath.Dir(path), ".a.db.wring-0123456789abcdef-1-1.tmp")
 	if err := os.WriteFile(left, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -33,6 +33,15 @@ func explain(doing string, err error) error {
 		return sdk.Errorf(sdk.ErrCancelled, "%s: %w", doing, err)
 	case errors.As(err, &damage):
 		return sdk.Errorf(sdk.ErrCorrupt, "%s: %w", doing, err).WithHint(hintCorrupt)
+	case errors.Is(err, replace.ErrWritten):
+		return sdk.Errorf(sdk.ErrInternal, "%s: %w", doing, err).
+			WithHint("a process that waited for the store during a compaction that was killed wrote to the file named above, and the store has none of it; copy what it lacks, then remove the file")
+	case errors.Is(err, replace.ErrHeld):
+		return sdk.Errorf(sdk.ErrBusy, "%s: %w", doing, err).
+			WithHint("it waited for the store during a compaction that was killed, and what it writes goes to the file named above; stop it, and it finds the store when it starts again")
+	case errors.Is(err, replace.ErrInvalid):
+		return sdk.Errorf(sdk.ErrCorrupt, "%s: %w", doing, err).
+			WithHint("nothing was removed: a file of a compaction that was killed may have the content still; look at a copy of it with `bbolt check`, or restore a backup")
 	case errors.Is(err, page.ErrNoMeta):
 		return sdk.Errorf(sdk.ErrCorrupt, "%s: %w: it is no bbolt file, or both its metas are broken", doing, err).WithHint(hintCorrupt)
 	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrVersionMismatch), errors.Is(err, berrors.ErrChecksum):

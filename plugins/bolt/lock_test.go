@@ -235,7 +235,7 @@ func TestMeasureDuringACompaction(t *testing.T) {
 	if _, err := b.Compact(context.Background(), request(path), func(sdk.Progress) {}); err != nil {
 		t.Fatal(err)
 	}
-	if steps != 8 {
-		t.Errorf("measured at %d steps, want 8", steps)
+	if steps != 9 {
+		t.Errorf("measured at %d steps, want 9", steps)
 	}
 }

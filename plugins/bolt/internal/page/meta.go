@@ -66,6 +66,8 @@ type Meta struct {
 	// belongs to the data.
 	HighWater ID
 	TxID      uint64
+	// Page is where it was read: 0 or 1.
+	Page ID
 }
 
 // Bytes is the size of the file up to the high-water mark.
@@ -89,11 +91,12 @@ func ReadMeta(r io.ReaderAt) (Meta, error) {
 	if err != nil {
 		return Meta{}, err
 	}
-	newest, at := first, ID(0)
+	newest := first
 	if ok && second.TxID > first.TxID {
-		newest, at = second, 1
+		newest = second
+		newest.Page = 1
 	}
-	return newest, newest.check(at)
+	return newest, newest.check()
 }
 
 // secondMeta looks for page 1 where page 0 does not tell the page size.
@@ -104,7 +107,8 @@ func secondMeta(r io.ReaderAt) (Meta, error) {
 			return Meta{}, err
 		}
 		if ok && int64(m.PageSize) == size {
-			return m, m.check(1)
+			m.Page = 1
+			return m, m.check()
 		}
 	}
 	return Meta{}, ErrNoMeta
@@ -137,7 +141,8 @@ func metaAt(r io.ReaderAt, offset int64) (m Meta, ok bool, err error) {
 }
 
 // check bounds the fields of a meta whose checksum is right.
-func (m Meta) check(at ID) error {
+func (m Meta) check() error {
+	at := m.Page
 	switch {
 	case m.HighWater < 3 || m.HighWater > ID(1<<62)/ID(m.PageSize):
 		return problem(at, "has the impossible high-water mark %d", m.HighWater)

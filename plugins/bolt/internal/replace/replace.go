@@ -5,6 +5,7 @@
 package replace
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -82,6 +83,7 @@ const (
 	StepRenamed     Step = "renamed"
 	StepDirSynced   Step = "dir_synced"
 	StepPoisoned    Step = "poisoned"
+	StepUnlinked    Step = "unlinked"
 	StepReleased    Step = "released"
 )
 
@@ -99,9 +101,14 @@ type Replacement struct {
 	Sync func(ctx context.Context) error
 	// Verify compares the new file with the old one.
 	Verify func(ctx context.Context) error
+	// Exchange swaps the files at two paths in one step; nil for the system's
+	// call. Where its error is of kind errors.ErrUnsupported the new file is
+	// renamed over the old one.
+	Exchange func(a, b string) error
 	// SyncDir makes a change of names durable; nil for fsync.
 	SyncDir func(dir *os.File) error
-	// Poison are the parts of the old file without which nobody opens it.
+	// Poison are the parts of the old file without which nobody opens it: see
+	// State.
 	Poison []Span
 	// Release gives the old file's lock back.
 	Release func() error
@@ -109,52 +116,34 @@ type Replacement struct {
 	Step func(Step)
 }
 
-// Run makes the swap. When it fails before the rename the store is as it was
-// and replaced is false; the temp is for the caller to discard. Once renamed,
-// the end of ctx no longer matters.
+// Run makes the swap. When it fails before the swap the store is as it was and
+// replaced is false; the temp is for the caller to discard. From then on the
+// end of ctx no longer matters.
 //
-// The order is what makes it safe. The lock is held until after the rename, so
+// The order is what makes it safe. The lock is held until after the swap, so
 // nobody writes to the old file meanwhile. The directory is synced before the
 // old file is spoilt, so a crash cannot bring a spoilt file back. The old file
 // is spoilt before its lock is given back, so that whoever waited for the lock
 // finds no database and says so, where it would else have written into a file
-// without a name. That holds for a directory that cannot be synced, too: what
-// was lost then would be lost now and silently, and not only by a power cut
-// and loudly. Only a kill between the rename and that, while somebody
-// waits, lets go of the lock too early; both moments are a directory's sync
-// apart.
+// that is no longer the store. That holds for a directory that cannot be
+// synced, too: what was lost then would be lost now and silently, and not only
+// by a power cut and loudly.
+//
+// A kill between the swap and the spoiling lets go of the lock too early.
+// Whoever waited then writes to the old file. Where files can be exchanged that
+// has the temp's name meanwhile, so what was written is there, and Sweep says
+// so. Where they cannot, it is lost.
 func (r *Replacement) Run(ctx context.Context) (replaced bool, err error) {
 	step := r.Step
 	if step == nil {
 		step = func(Step) {}
 	}
-	sync := r.Sync
-	if sync == nil {
-		sync = func(context.Context) error { return r.Temp.File.Sync() }
-	}
-	if err := sync(ctx); err != nil {
-		return false, fmt.Errorf("sync %s: %w", r.Temp.Path, err)
-	}
-	step(StepSynced)
-	if err := r.Verify(ctx); err != nil {
+	if err := r.prepare(ctx, step); err != nil {
 		return false, err
 	}
-	step(StepVerified)
-	// A directory that cannot be synced is better known now than afterwards.
-	if err := r.syncDir(); err != nil {
+	exchanged, err := r.swap()
+	if err != nil {
 		return false, err
-	}
-	if err := Same(r.Path, r.Old); err != nil {
-		return false, err
-	}
-	if err := ctx.Err(); err != nil {
-		return false, err
-	}
-	if err := os.Rename(r.Temp.Path, r.Path); err != nil {
-		if errors.Is(err, unix.EBUSY) {
-			err = fmt.Errorf("%w: %w", ErrUnfit, err)
-		}
-		return false, fmt.Errorf("put the new file in place: %w", err)
 	}
 	step(StepRenamed)
 	unsynced := r.syncDir()
@@ -162,33 +151,106 @@ func (r *Replacement) Run(ctx context.Context) (replaced bool, err error) {
 		unsynced = r.syncDir()
 	}
 	step(StepDirSynced)
-	if err := errors.Join(unsynced, r.poison()); err != nil {
+	if err := errors.Join(unsynced, r.invalidate()); err != nil {
+		// The temp's name may be all that the new file has after a crash.
 		return true, errors.Join(err, r.Release())
 	}
 	step(StepPoisoned)
+	var kept error
+	if exchanged && Same(r.Temp.Path, r.Old) == nil {
+		kept = os.Remove(r.Temp.Path)
+	}
+	step(StepUnlinked)
 	if err := r.Release(); err != nil {
 		return true, fmt.Errorf("release the lock of the old %s: %w", r.Path, err)
 	}
 	step(StepReleased)
+	return true, kept
+}
+
+// prepare does all that can be done before the swap.
+func (r *Replacement) prepare(ctx context.Context, step func(Step)) error {
+	sync := r.Sync
+	if sync == nil {
+		sync = func(context.Context) error { return r.Temp.File.Sync() }
+	}
+	if err := sync(ctx); err != nil {
+		return fmt.Errorf("sync %s: %w", r.Temp.Path, err)
+	}
+	step(StepSynced)
+	if err := r.Verify(ctx); err != nil {
+		return err
+	}
+	// A directory that cannot be synced is better known now than afterwards.
+	if err := r.syncDir(); err != nil {
+		return err
+	}
+	step(StepVerified)
+	if err := Same(r.Path, r.Old); err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// swap puts the new file in place. When the files were exchanged the old one
+// has the temp's name.
+func (r *Replacement) swap() (exchanged bool, err error) {
+	exchange := r.exchange()
+	err = exchange(r.Temp.Path, r.Path)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return false, r.unfit(os.Rename(r.Temp.Path, r.Path))
+	}
+	if err != nil {
+		return false, r.unfit(err)
+	}
+	if err := Same(r.Temp.Path, r.Old); errors.Is(err, ErrChanged) {
+		// Somebody put another file there in the last moment: it is theirs.
+		return false, errors.Join(fmt.Errorf("%s: %w", r.Path, ErrChanged), exchange(r.Temp.Path, r.Path))
+	}
 	return true, nil
 }
 
-// poison makes the old file useless, if it has no name any more.
-func (r *Replacement) poison() error {
+func (r *Replacement) exchange() func(a, b string) error {
+	if r.Exchange != nil {
+		return r.Exchange
+	}
+	return exchange
+}
+
+func (r *Replacement) unfit(err error) error {
+	if errors.Is(err, unix.EBUSY) {
+		err = fmt.Errorf("%w: %w", ErrUnfit, err)
+	}
+	if err != nil {
+		return fmt.Errorf("put the new file in place: %w", err)
+	}
+	return nil
+}
+
+// invalidate spoils the old file, unless it has a name beside the temp's.
+func (r *Replacement) invalidate() error {
 	info, err := r.Old.Stat()
 	if err != nil {
 		return fmt.Errorf("look at the old %s: %w", r.Path, err)
 	}
-	if links(info) > 0 {
+	ours := uint64(0)
+	if Same(r.Temp.Path, r.Old) == nil {
+		ours = 1
+	}
+	if links(info) > ours {
 		return nil
 	}
-	for _, span := range r.Poison {
-		junk := make([]byte, span.Length)
-		for i := range junk {
-			junk[i] = 0xFF
-		}
-		if _, err := r.Old.WriteAt(junk, span.Offset); err != nil {
-			return fmt.Errorf("invalidate the old %s: %w", r.Path, err)
+	if err := poison(r.Old, r.Poison); err != nil {
+		return fmt.Errorf("invalidate the old %s: %w", r.Path, err)
+	}
+	return nil
+}
+
+// poison overwrites parts of a file, one after the other.
+func poison(f *os.File, spans []Span) error {
+	for _, span := range spans {
+		if _, err := f.WriteAt(bytes.Repeat([]byte{0xFF}, int(span.Length)), span.Offset); err != nil {
+			return err
 		}
 	}
 	return nil

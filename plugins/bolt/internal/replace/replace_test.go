@@ -1,7 +1,6 @@
 package replace_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -89,7 +88,7 @@ func swap(t *testing.T) *replace.Replacement {
 	path := filepath.Join(t.TempDir(), "a.db")
 	write(t, path, "old old old")
 	old := open(t, path)
-	temp, err := replace.NewTemp(path, old, rand.Reader)
+	temp, err := replace.NewTemp(path, old, 7, rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +105,42 @@ func swap(t *testing.T) *replace.Replacement {
 }
 
 func TestRunInOrder(t *testing.T) {
-	r := swap(t)
+	before := []string{
+		"sync: old old old, old old old",
+		"synced: old old old, old old old",
+		"verify: old old old, old old old",
+		"verified: old old old, old old old",
+	}
+	t.Run("exchange", func(t *testing.T) {
+		r := swap(t)
+		if !canExchange(t) {
+			t.Skip("files cannot be exchanged here")
+		}
+		runInOrder(t, r, append(slices.Clone(before),
+			"renamed: new, old old old, temp old old old",
+			"dir_synced: new, old old old, temp old old old",
+			"poisoned: new, ~~~ ~~~ old, temp ~~~ ~~~ old",
+			"unlinked: new, ~~~ ~~~ old",
+			"release: new, ~~~ ~~~ old",
+			"released: new, ~~~ ~~~ old",
+		))
+	})
+	t.Run("rename", func(t *testing.T) {
+		r := swap(t)
+		r.Exchange = func(string, string) error { return errors.ErrUnsupported }
+		runInOrder(t, r, append(slices.Clone(before),
+			"renamed: new, old old old",
+			"dir_synced: new, old old old",
+			"poisoned: new, ~~~ ~~~ old",
+			"unlinked: new, ~~~ ~~~ old",
+			"release: new, ~~~ ~~~ old",
+			"released: new, ~~~ ~~~ old",
+		))
+	})
+}
+
+func runInOrder(t *testing.T, r *replace.Replacement, want []string) {
+	t.Helper()
 	var order []string
 	content := func() string {
 		b, err := os.ReadFile(r.Path)
@@ -122,8 +156,14 @@ func TestRunInOrder(t *testing.T) {
 		}
 		return b
 	}
+	swapped := false
 	note := func(what string) {
-		order = append(order, what+": "+content()+", "+strings.ReplaceAll(string(oldBytes()), "\xff", "~"))
+		line := what + ": " + content() + ", " + string(oldBytes())
+		swapped = swapped || what == string(replace.StepRenamed)
+		if b, err := os.ReadFile(r.Temp.Path); swapped && err == nil {
+			line += ", temp " + string(b)
+		}
+		order = append(order, strings.ReplaceAll(line, "\xff", "~"))
 	}
 	r.Sync = func(context.Context) error { note("sync"); return nil }
 	r.Verify = func(context.Context) error { note("verify"); return nil }
@@ -132,17 +172,6 @@ func TestRunInOrder(t *testing.T) {
 	replaced, err := r.Run(context.Background())
 	if err != nil || !replaced {
 		t.Fatalf("replaced: %v, error %v", replaced, err)
-	}
-	want := []string{
-		"sync: old old old, old old old",
-		"synced: old old old, old old old",
-		"verify: old old old, old old old",
-		"verified: old old old, old old old",
-		"renamed: new, old old old",
-		"dir_synced: new, old old old",
-		"poisoned: new, ~~~ ~~~ old",
-		"release: new, ~~~ ~~~ old",
-		"released: new, ~~~ ~~~ old",
 	}
 	if !slices.Equal(order, want) {
 		t.Errorf("steps:\n%s\nwant:\n%s", strings.Join(order, "\n"), strings.Join(want, "\n"))
@@ -239,6 +268,11 @@ func TestRunWhenTheDirectoryCannotBeSynced(t *testing.T) {
 			if b, err := os.ReadFile(r.Path); err != nil || string(b) != "new" {
 				t.Errorf("the file has %q, error %v", b, err)
 			}
+			// After a crash the temp's name may lead to the new file.
+			_, err = os.Lstat(r.Temp.Path)
+			if left, want := err == nil, test.want != nil && canExchange(t); left != want {
+				t.Errorf("the temp's name is there: %v, want %v", left, want)
+			}
 		})
 	}
 }
@@ -267,57 +301,5 @@ func TestRunSparesAFileWithAnotherName(t *testing.T) {
 	}
 	if b, err := os.ReadFile(r.Path + ".backup"); err != nil || string(b) != "old old old" {
 		t.Errorf("the other name has %q, error %v", b, err)
-	}
-}
-
-func TestNewTempNames(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "a.db")
-	write(t, path, "x")
-	old := open(t, path)
-	id := bytes.Repeat([]byte{0xAB}, 8)
-	temp, err := replace.NewTemp(path, old, bytes.NewReader(id))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer temp.Discard()
-	if got, want := filepath.Base(temp.Path), ".a.db.wring-abababababababab.tmp"; got != want {
-		t.Errorf("named %s, want %s", got, want)
-	}
-	// One that is there is not used again.
-	if _, err := replace.NewTemp(path, old, bytes.NewReader(id)); !errors.Is(err, fs.ErrExist) {
-		t.Errorf("the same name again: error %v, want that it exists", err)
-	}
-	if _, err := replace.NewTemp(path, old, bytes.NewReader(nil)); err == nil {
-		t.Error("no randomness: no error")
-	}
-}
-
-func TestSweep(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "a.db")
-	ours := []string{".a.db.wring-0123456789abcdef.tmp", ".a.db.wring-ffffffffffffffff.tmp"}
-	others := []string{
-		"a.db", ".a.db.wring.lock", ".b.db.wring-0123456789abcdef.tmp",
-		".a.db.wring-x.wring-0123456789abcdef.tmp", // of a store named a.db.wring-x
-		".a.db.wring-0123456789abcde.tmp", ".a.db.wring-0123456789ABCDEF.tmp",
-		".a.db.wring-0123456789abcdef.tmp.bak", "a.db.wring-0123456789abcdef.tmp", ".a.db.wring-.tmp",
-	}
-	for _, name := range append(slices.Clone(ours), others...) {
-		write(t, filepath.Join(dir, name), "x")
-	}
-	if err := os.Mkdir(filepath.Join(dir, ".a.db.wring-1111111111111111.tmp"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	removed, err := replace.Sweep(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := []string{filepath.Join(dir, ours[0]), filepath.Join(dir, ours[1])}
-	if !slices.Equal(removed, want) {
-		t.Errorf("removed %q, want %q", removed, want)
-	}
-	left := entries(t, dir)
-	if len(left) != len(others)+1 {
-		t.Errorf("left are %q, want %q and the directory", left, others)
 	}
 }

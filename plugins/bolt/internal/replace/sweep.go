@@ -1,0 +1,148 @@
+package replace
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/wringdb/wring/plugins/bolt/internal/holder"
+)
+
+// State of a file, as its engine reads it.
+type State struct {
+	// Version grows with every change.
+	Version uint64
+	// Poison are the parts of the file without which nobody opens it, in an
+	// order by which a file that is spoilt in part has the same version yet.
+	Poison []Span
+}
+
+// ErrInvalid says that the engine would not open a file.
+var ErrInvalid = errors.New("is no valid store")
+
+// ErrHeld says that somebody uses the old file of a store, after a kill in the
+// middle of its replacement.
+var ErrHeld = errors.New("still uses the old file")
+
+// ErrWritten says that somebody wrote to the old file of a store, after a kill
+// in the middle of its replacement.
+var ErrWritten = errors.New("was written to after it had been replaced")
+
+// Sweep removes the temps of the file at path, which must be resolved and must
+// not be in the middle of a replacement. It returns the paths removed. State
+// reads the state of a file; its error is of kind ErrInvalid for one that the
+// engine would refuse.
+//
+// Two kinds of files bear the name of a temp. A new file that never became the
+// store goes. An old one that was exchanged for the new one may have let
+// somebody in when its lock died with the process that was to spoil it: it
+// goes if nobody has it locked and it is what the new file was made from, and
+// stays otherwise, since it has writes that were acknowledged (ErrHeld,
+// ErrWritten). Without a valid store at path all stays.
+func Sweep(path string, state func(*os.File) (State, error)) (removed []string, err error) {
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	var failed []error
+	checked := false
+	for _, entry := range entries {
+		m, ok := parseMark(path, entry.Name())
+		if !ok || !entry.Type().IsRegular() {
+			continue
+		}
+		name := filepath.Join(filepath.Dir(path), entry.Name())
+		if !checked {
+			if err := valid(path, state); err != nil {
+				return nil, fmt.Errorf("keep %s: %w", name, err)
+			}
+			checked = true
+		}
+		err := sweep(name, m, state)
+		switch {
+		case err == nil:
+			removed = append(removed, name)
+		case !errors.Is(err, fs.ErrNotExist):
+			failed = append(failed, err)
+		}
+	}
+	slices.Sort(removed)
+	return removed, errors.Join(failed...)
+}
+
+func valid(path string, state func(*os.File) (State, error)) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := state(f); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+// sweep removes one file with the name of a temp.
+func sweep(name string, m mark, state func(*os.File) (State, error)) error {
+	info, err := os.Lstat(name)
+	if err != nil {
+		return err
+	}
+	if inode(info) != m.inode {
+		return os.Remove(name)
+	}
+	old, err := os.OpenFile(name, os.O_RDWR|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer old.Close() // and with it the lock, once the name is gone
+	switch err := retire(old, m.version, state); {
+	case errors.Is(err, ErrInvalid): // already
+	case err != nil:
+		return fmt.Errorf("keep %s: %w", name, err)
+	}
+	return os.Remove(name)
+}
+
+// retire locks the old file and does what the replacement did not come to.
+func retire(old *os.File, version uint64, state func(*os.File) (State, error)) error {
+	// One that is spoilt needs no lock: whoever has it finds that out.
+	if _, err := state(old); err != nil {
+		return err
+	}
+	if err := unix.Flock(int(old.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return fmt.Errorf("%s %w", holder.Describe(holder.Of(old)), ErrHeld)
+		}
+		return fmt.Errorf("lock it: %w", err)
+	}
+	now, err := state(old)
+	if err != nil {
+		return err
+	}
+	if now.Version != version {
+		return ErrWritten
+	}
+	info, err := old.Stat()
+	if err != nil {
+		return err
+	}
+	if links(info) > 1 {
+		return nil // somebody has given it another name: it is theirs
+	}
+	// As in a replacement: first the new name must be sure to last.
+	dir, err := os.Open(filepath.Dir(old.Name()))
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(dir.Sync(), dir.Close()); err != nil {
+		return fmt.Errorf("sync its directory: %w", err)
+	}
+	return poison(old, now.Poison)
+}

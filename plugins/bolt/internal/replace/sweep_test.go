@@ -1,0 +1,180 @@
+package replace_test
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/wringdb/wring/plugins/bolt/internal/replace"
+)
+
+// state reads stores that are as "version 7".
+func state(f *os.File) (replace.State, error) {
+	b := make([]byte, 9)
+	if _, err := f.ReadAt(b, 0); err != nil {
+		return replace.State{}, fmt.Errorf("%w: %w", replace.ErrInvalid, err)
+	}
+	if !strings.HasPrefix(string(b), "version ") {
+		return replace.State{}, replace.ErrInvalid
+	}
+	return replace.State{Version: uint64(b[8] - '0'), Poison: []replace.Span{{Length: 7}}}, nil
+}
+
+func TestNewTempNames(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.db")
+	write(t, path, "x")
+	old := open(t, path)
+	id := bytes.Repeat([]byte{0xAB}, 8)
+	temp, err := replace.NewTemp(path, old, 255, bytes.NewReader(id))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer temp.Discard()
+	want := fmt.Sprintf(".a.db.wring-abababababababab-%x-ff.tmp", inodeOf(t, path))
+	if got := filepath.Base(temp.Path); got != want {
+		t.Errorf("named %s, want %s", got, want)
+	}
+	// One that is there is not used again.
+	if _, err := replace.NewTemp(path, old, 255, bytes.NewReader(id)); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("the same name again: error %v, want that it exists", err)
+	}
+	if _, err := replace.NewTemp(path, old, 255, bytes.NewReader(nil)); err == nil {
+		t.Error("no randomness: no error")
+	}
+}
+
+func inodeOf(t *testing.T, path string) uint64 {
+	t.Helper()
+	var stat unix.Stat_t
+	if err := unix.Stat(path, &stat); err != nil {
+		t.Fatal(err)
+	}
+	return stat.Ino
+}
+
+func TestSweep(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a.db")
+	ours := []string{".a.db.wring-0123456789abcdef-1-2.tmp", ".a.db.wring-ffffffffffffffff-ffffffffffffffff-0.tmp"}
+	others := []string{
+		"a.db", ".a.db.wring.lock", ".b.db.wring-0123456789abcdef-1-2.tmp",
+		".a.db.wring-x.wring-0123456789abcdef-1-2.tmp", // of a store named a.db.wring-x
+		".a.db.wring-0123456789abcde-1-2.tmp", ".a.db.wring-0123456789ABCDEF-1-2.tmp",
+		".a.db.wring-0123456789abcdef-1-2.tmp.bak", "a.db.wring-0123456789abcdef-1-2.tmp", ".a.db.wring-.tmp",
+		".a.db.wring-0123456789abcdef.tmp", ".a.db.wring-0123456789abcdef-1.tmp", ".a.db.wring-0123456789abcdef-1-02.tmp",
+		".a.db.wring-0123456789abcdef-1-2-3.tmp", ".a.db.wring-0123456789abcdef-1-fffffffffffffffff.tmp",
+	}
+	for _, name := range append(slices.Clone(ours), others...) {
+		write(t, filepath.Join(dir, name), "version 7")
+	}
+	if err := os.Mkdir(filepath.Join(dir, ".a.db.wring-1111111111111111-1-2.tmp"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	removed, err := replace.Sweep(path, state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{filepath.Join(dir, ours[0]), filepath.Join(dir, ours[1])}
+	if !slices.Equal(removed, want) {
+		t.Errorf("removed %q, want %q", removed, want)
+	}
+	left := entries(t, dir)
+	if len(left) != len(others)+1 {
+		t.Errorf("left are %q, want %q and the directory", left, others)
+	}
+}
+
+// What lies under a temp's name decides what becomes of it.
+func TestSweepOfAnOldFile(t *testing.T) {
+	for _, test := range []struct {
+		name       string
+		store, old string // contents
+		locked     bool
+		want       error
+		left       string // in the old file
+	}{
+		{"as it was", "version 1", "version 7", false, nil, "~~~~~~~ 7"},
+		{"written to since", "version 1", "version 8", false, replace.ErrWritten, "version 8"},
+		{"in use", "version 1", "version 7", true, replace.ErrHeld, "version 7"},
+		{"in use and written to", "version 1", "version 8", true, replace.ErrHeld, "version 8"},
+		{"spoilt", "version 1", "~~~~~~~ 7", false, nil, "~~~~~~~ 7"},
+		{"spoilt and in use", "version 1", "~~~~~~~ 7", true, nil, "~~~~~~~ 7"},
+		{"beside a spoilt store", "~~~~~~~ 1", "version 7", false, replace.ErrInvalid, "version 7"},
+		{"beside an empty store", "", "version 7", false, replace.ErrInvalid, "version 7"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "a.db")
+			write(t, path, "version 7")
+			old := open(t, path)
+			temp, err := replace.NewTemp(path, old, 7, rand.Reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer temp.Discard()
+			if err := os.Rename(path, temp.Path); err != nil {
+				t.Fatal(err)
+			}
+			write(t, path, test.store)
+			if _, err := old.WriteAt([]byte(test.old), 0); err != nil {
+				t.Fatal(err)
+			}
+			if test.locked {
+				if err := unix.Flock(int(old.Fd()), unix.LOCK_SH); err != nil {
+					t.Fatal(err)
+				}
+			}
+			removed, err := replace.Sweep(path, state)
+			if !errors.Is(err, test.want) {
+				t.Fatalf("error %v, want %v", err, test.want)
+			}
+			want, left := []string{temp.Path}, []string{"a.db"}
+			if test.want != nil {
+				want, left = nil, []string{filepath.Base(temp.Path), "a.db"}
+				if !strings.Contains(err.Error(), temp.Path) {
+					t.Errorf("error %q does not name the file", err)
+				}
+			}
+			if now := entries(t, filepath.Dir(path)); !slices.Equal(removed, want) || !slices.Equal(now, left) {
+				t.Errorf("removed %q, left %q; want %q, %q", removed, now, want, left)
+			}
+			b := make([]byte, 9)
+			if _, err := old.ReadAt(b, 0); err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.ReplaceAll(string(b), "\xff", "~"); got != test.left {
+				t.Errorf("the old file has %q, want %q", got, test.left)
+			}
+		})
+	}
+}
+
+// A second name makes the old file somebody's own.
+func TestSweepSparesAFileWithAnotherName(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.db")
+	write(t, path, "version 7")
+	temp, err := replace.NewTemp(path, open(t, path), 7, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer temp.Discard()
+	backup := path + ".backup"
+	if err := errors.Join(os.Link(path, backup), os.Rename(path, temp.Path)); err != nil {
+		t.Fatal(err)
+	}
+	write(t, path, "version 1")
+	if removed, err := replace.Sweep(path, state); err != nil || !slices.Equal(removed, []string{temp.Path}) {
+		t.Errorf("removed %q, error %v", removed, err)
+	}
+	if b, err := os.ReadFile(backup); err != nil || string(b) != "version 7" {
+		t.Errorf("the other name has %q, error %v", b, err)
+	}
+}

@@ -1,0 +1,50 @@
+package bolt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/wringdb/wring/plugins/bolt/internal/page"
+	"github.com/wringdb/wring/plugins/bolt/internal/replace"
+	"github.com/wringdb/wring/sdk"
+)
+
+// Sweep implements sdk.Sweeper: it removes the temps of compactions of this
+// store that died. A file that somebody uses, or has written to since, stays
+// and is an error.
+func (b *backend) Sweep(_ context.Context, store sdk.Store) ([]string, error) {
+	doing := "sweep " + store.Path
+	path, err := followLinks(store.Path)
+	if err != nil {
+		return nil, explain(doing, err)
+	}
+	removed, err := replace.Sweep(path, readState)
+	return removed, explain(doing, err)
+}
+
+func readState(f *os.File) (replace.State, error) {
+	meta, err := page.ReadMeta(f)
+	if errors.Is(err, page.ErrNoMeta) {
+		return replace.State{}, fmt.Errorf("%w: %w", replace.ErrInvalid, err)
+	}
+	if err != nil {
+		return replace.State{}, err
+	}
+	return stateOf(meta), nil
+}
+
+// stateOf says how to make a file useless: the magic and the checksum lie at
+// the start of both meta pages. The older one goes first, as bbolt would fall
+// back to it and give the next transaction a number that was used before.
+func stateOf(meta page.Meta) replace.State {
+	older := 1 - meta.Page
+	return replace.State{
+		Version: meta.TxID,
+		Poison: []replace.Span{
+			{Offset: meta.Offset(older), Length: page.MinPageSize},
+			{Offset: meta.Offset(meta.Page), Length: page.MinPageSize},
+		},
+	}
+}

@@ -175,7 +175,8 @@ func (r *Runner) decide(store config.Store, past history.Past, f *sdk.Fragmentat
 	now := r.clock.Now()
 	in := policy.Input{
 		Name: store.Name, Now: now,
-		LastCompactionAt: past.LastCompactionAt, ConsecutiveFailures: past.ConsecutiveFailures, LowYields: past.LowYields,
+		LastCompletedAt: past.LastCompletedAt, ConsecutiveFailures: past.ConsecutiveFailures,
+		LowYields: past.LowYields, LowYieldSkips: past.LowYieldSkips,
 		WindowOpen: store.Schedule.Open(now),
 		Manual:     manual, Force: force,
 	}

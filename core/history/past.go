@@ -16,12 +16,16 @@ func (p Past) After(r Result) Past {
 	case Compacted, NoOp:
 		p = p.succeeded(r)
 		p.Unresolved = false
-		p.LowYields = lowYields(p.LowYields, r)
+		p.LastCompletedAt = r.StartedAt
+		p = p.yielded(r)
 	case Skipped:
 		if r.Code == CodeNoFiles {
 			break // nothing was looked at
 		}
 		p.Unresolved = false
+		if r.Code == codeLowYield {
+			p.LowYieldSkips++
+		}
 		if r.Code != codeMinGap || p.ConsecutiveFailures == 0 {
 			p = p.succeeded(r)
 		}
@@ -48,15 +52,18 @@ func (p Past) succeeded(r Result) Past {
 	return p
 }
 
-func lowYields(before int, r Result) int {
-	switch {
-	case r.PredictedBytes <= 0:
-		return before // nothing was promised
-	case r.ReclaimedBytes < r.PredictedBytes/2:
-		return before + 1
-	default:
-		return 0
+// yielded holds what a compaction gave back against what was predicted.
+func (p Past) yielded(r Result) Past {
+	if r.PredictedBytes <= 0 {
+		return p // nothing was promised
 	}
+	p.LowYieldSkips = 0
+	if r.ReclaimedBytes < r.PredictedBytes/2 {
+		p.LowYields++
+	} else {
+		p.LowYields = 0
+	}
+	return p
 }
 
 // DegradedAfter is how many failed runs in a row make a store degraded.

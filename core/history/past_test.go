@@ -8,7 +8,7 @@ import (
 func TestPastAfter(t *testing.T) {
 	start, end := noon, noon.Add(time.Minute)
 	earlier := noon.Add(-time.Hour)
-	trouble := Past{LastAttemptAt: earlier, LastCompactionAt: earlier, LastSuccessAt: earlier, ConsecutiveFailures: 2, LowYields: 1, Unresolved: true}
+	trouble := Past{LastAttemptAt: earlier, LastCompactionAt: earlier, LastSuccessAt: earlier, ConsecutiveFailures: 2, LowYields: 1, LowYieldSkips: 1, Unresolved: true}
 	compaction := Result{Attempts: 1, PredictedBytes: 100, ReclaimedBytes: 90}
 
 	// change is what a result makes of trouble.
@@ -18,22 +18,25 @@ func TestPastAfter(t *testing.T) {
 		change func(p *Past)
 	}{
 		{"compacted", with(compaction, Compacted, "worthwhile"), func(p *Past) {
-			*p = Past{LastAttemptAt: end, LastCompactionAt: start, LastSuccessAt: end}
+			*p = Past{LastAttemptAt: end, LastCompactionAt: start, LastCompletedAt: start, LastSuccessAt: end}
 		}},
 		{"compacted, half of what was predicted", Result{Outcome: Compacted, Attempts: 1, PredictedBytes: 100, ReclaimedBytes: 50}, func(p *Past) {
-			*p = Past{LastAttemptAt: end, LastCompactionAt: start, LastSuccessAt: end}
+			*p = Past{LastAttemptAt: end, LastCompactionAt: start, LastCompletedAt: start, LastSuccessAt: end}
 		}},
 		{"compacted, less than half", Result{Outcome: Compacted, Attempts: 1, PredictedBytes: 100, ReclaimedBytes: 49}, func(p *Past) {
-			*p = Past{LastAttemptAt: end, LastCompactionAt: start, LastSuccessAt: end, LowYields: 2}
+			*p = Past{LastAttemptAt: end, LastCompactionAt: start, LastCompletedAt: start, LastSuccessAt: end, LowYields: 2}
 		}},
 		{"no_op where much was predicted", Result{Outcome: NoOp, Attempts: 1, PredictedBytes: 100}, func(p *Past) {
-			*p = Past{LastAttemptAt: end, LastCompactionAt: start, LastSuccessAt: end, LowYields: 2}
+			*p = Past{LastAttemptAt: end, LastCompactionAt: start, LastCompletedAt: start, LastSuccessAt: end, LowYields: 2}
 		}},
 		{"no_op where nothing was predicted", Result{Outcome: NoOp, Attempts: 1}, func(p *Past) {
-			*p = Past{LastAttemptAt: end, LastCompactionAt: start, LastSuccessAt: end, LowYields: 1}
+			*p = Past{LastAttemptAt: end, LastCompactionAt: start, LastCompletedAt: start, LastSuccessAt: end, LowYields: 1, LowYieldSkips: 1}
 		}},
 		{"below a threshold", Result{Outcome: Skipped, Code: "below_ratio"}, func(p *Past) {
-			*p = Past{LastAttemptAt: end, LastCompactionAt: earlier, LastSuccessAt: end, LowYields: 1}
+			*p = Past{LastAttemptAt: end, LastCompactionAt: earlier, LastSuccessAt: end, LowYields: 1, LowYieldSkips: 1}
+		}},
+		{"below a threshold that low yields have raised", Result{Outcome: Skipped, Code: codeLowYield}, func(p *Past) {
+			*p = Past{LastAttemptAt: end, LastCompactionAt: earlier, LastSuccessAt: end, LowYields: 1, LowYieldSkips: 2}
 		}},
 		{"min gap after a failure", Result{Outcome: Skipped, Code: codeMinGap}, func(p *Past) {
 			p.LastAttemptAt, p.Unresolved = end, false
@@ -166,7 +169,7 @@ func TestSummaryOfAPattern(t *testing.T) {
 			want:   NoOp,
 			code:   CodeNoOp,
 			reason: "1 file: 1 no_op",
-			past:   Past{LastAttemptAt: at(3), LastCompactionAt: at(2), LastSuccessAt: at(3)},
+			past:   Past{LastAttemptAt: at(3), LastCompactionAt: at(2), LastCompletedAt: at(2), LastSuccessAt: at(3)},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -111,6 +111,8 @@ const (
 const (
 	// codeMinGap: compacted too recently to do it again.
 	codeMinGap = "min_gap"
+	// codeLowYield: worth it, but for the low yields of earlier compactions.
+	codeLowYield = "low_yield"
 	// codeWindow: worth it, but outside the store's windows.
 	codeWindow = "window"
 )
@@ -142,6 +144,9 @@ type Past struct {
 	LastAttemptAt time.Time `json:"last_attempt_at,omitzero"`
 	// LastCompactionAt is the last time that Compact was started on it.
 	LastCompactionAt time.Time `json:"last_compaction_at,omitzero"`
+	// LastCompletedAt is the last time that a compaction was started which ended
+	// as compacted or no_op.
+	LastCompletedAt time.Time `json:"last_completed_at,omitzero"`
 	// LastSuccessAt is the last time a run ended as compacted, no_op or skipped:
 	// the store was looked at, and all is as it should be. A pattern that
 	// matches nothing has not been looked at.
@@ -153,6 +158,9 @@ type Past struct {
 	// LowYields counts consecutive compactions that gave back less than half of
 	// what was predicted, those that found nothing to do included.
 	LowYields int `json:"low_yields"`
+	// LowYieldSkips counts runs since the last of those that skipped the store
+	// only because more was asked for on account of LowYields.
+	LowYieldSkips int `json:"low_yield_skips"`
 	// Unresolved is set while the last outcome is unknown and nobody has looked
 	// at the store since.
 	Unresolved bool `json:"unresolved"`

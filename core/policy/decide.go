@@ -7,18 +7,22 @@ import (
 	"github.com/wringdb/wring/sdk"
 )
 
-// How far low yields raise the bar: each doubles it, up to maxRaise times what
-// is configured. A ratio is not raised beyond maxRaisedRatio, since one above
-// 100 % could never be reached again.
+// How far low yields raise the bar: each doubles it, up to maxDoublings times,
+// and each look that skips a store for it alone takes one doubling back. So a
+// store that promises what it does not hold is compacted at every fourth look
+// in the end, and one that has changed is found out. A ratio is not raised
+// beyond maxRaisedRatio, since one above 100 % could never be reached again.
 const (
-	maxRaise       = 8
+	maxDoublings   = 3
 	maxRaisedRatio = 0.9
 )
 
-// The codes of what a measurement can reach.
+// The codes of what a measurement can reach, and of one that would reach the
+// thresholds if they were not raised.
 const (
 	maxFree    = "max_free"
 	worthwhile = "worthwhile"
+	lowYield   = "low_yield"
 )
 
 // Decide says what to do with a store now, and why. The checks, in order; the
@@ -26,14 +30,16 @@ const (
 //
 //  1. quarantine: too many failures in a row → defer (not when Manual)
 //  2. thresholds: not enough to give back → skip (not when Force). Reaching
-//     MaxFree is enough; otherwise MinRatio and MinReclaim must both be
-//     reached. Compactions that gave back much less than predicted raise all
-//     three.
+//     MaxFree is enough, always; otherwise MinRatio and MinReclaim must both be
+//     reached
 //  3. min gap: compacted too recently → skip (not when Manual)
-//  4. window: closed → defer (not when Force)
+//  4. raised thresholds: compactions gave back much less than predicted, so
+//     MinRatio and MinReclaim are multiplied → skip (not when Force)
+//  5. window: closed → defer (not when Force)
 //
 // Thresholds come before min gap and window, so that those two are only said of
-// a store that is worth compacting.
+// a store that is worth compacting. Raised ones come after the min gap, so that
+// a skip for them is for them alone.
 func Decide(s Settings, in Input) Decision {
 	in.ReclaimableBytes = max(in.ReclaimableBytes, 0)
 	if !in.Manual && s.QuarantineAfter > 0 && in.ConsecutiveFailures >= s.QuarantineAfter {
@@ -42,13 +48,16 @@ func Decide(s Settings, in Input) Decision {
 			in.ConsecutiveFailures, in.nameOr("NAME"))}
 	}
 	worth := weigh(s, in)
-	if worth.Action != Compact && !in.Force {
+	if worth.Action != Compact && worth.Code != lowYield && !in.Force {
 		return worth
 	}
 	if gap, left := sinceLast(s, in); left > 0 && !in.Manual {
 		return Decision{Skip, "min_gap", fmt.Sprintf(
-			"the last compaction began %s ago, less than the %s between two compactions of a store: worth another look from %s",
+			"its last complete compaction began %s ago, less than the %s between two compactions of a store: worth another look from %s",
 			span(gap), span(s.MinGap), moment(in.Now.Add(left)))}
+	}
+	if worth.Action != Compact && !in.Force {
+		return worth
 	}
 	switch {
 	case !in.WindowOpen && !in.Force:
@@ -63,18 +72,18 @@ func Decide(s Settings, in Input) Decision {
 
 // weigh holds what was measured against the thresholds.
 func weigh(s Settings, in Input) Decision {
-	raise := raiseFor(in.LowYields)
+	raise := raiseFor(in)
 	bar := s.raised(raise)
 	plain := s.reachedBy(in)
 	switch reached := bar.reachedBy(in); {
 	case reached == maxFree:
-		return Decision{Compact, maxFree, fmt.Sprintf("%s reaches max_free of %s, from which the ratio does not matter%s",
-			figures(in), sdk.FormatBytes(bar.MaxFree), raisedBy(raise, in))}
+		return Decision{Compact, maxFree, fmt.Sprintf("%s reaches max_free of %s, from which the ratio does not matter",
+			figures(in), sdk.FormatBytes(bar.MaxFree))}
 	case reached == worthwhile:
 		return Decision{Compact, worthwhile, fmt.Sprintf("%s reaches the threshold of %s and %s%s",
 			figures(in), percent(bar.MinRatio), sdk.FormatBytes(bar.MinReclaim), raisedBy(raise, in))}
 	case plain != "":
-		return Decision{Skip, "low_yield", fmt.Sprintf("%s would be enough, but after %s, up to %d times as much is asked for: %s",
+		return Decision{Skip, lowYield, fmt.Sprintf("%s would be enough, but after %s, up to %d times as much is asked for, halved by each such skip: %s",
 			figures(in), lowYields(in.LowYields), raise, bar.asked())}
 	case in.ReclaimableBytes > 0 && !(in.Ratio >= s.MinRatio): // so that NaN is below
 		return Decision{Skip, "below_ratio", figures(in) + " is below " + s.missing(in)}
@@ -84,23 +93,17 @@ func weigh(s Settings, in Input) Decision {
 	return Decision{Skip, "below_bytes", figures(in) + ", so compaction would give nothing back"}
 }
 
-// raiseFor returns by how much the thresholds are multiplied.
-func raiseFor(lowYields int) int64 {
-	raise := int64(1)
-	for range lowYields {
-		if raise *= 2; raise >= maxRaise {
-			return maxRaise
-		}
-	}
-	return raise
+// raiseFor returns by how much MinRatio and MinReclaim are multiplied.
+func raiseFor(in Input) int64 {
+	return 1 << max(0, min(in.LowYields, maxDoublings)-in.LowYieldSkips)
 }
 
-// raised returns the settings with thresholds times as high.
+// raised returns the settings with MinRatio and MinReclaim times as high.
+// MaxFree stays: it is the most that is ever left lying about.
 func (s Settings) raised(times int64) Settings {
 	if times > 1 {
 		s.MinRatio = max(s.MinRatio, min(s.MinRatio*float64(times), maxRaisedRatio))
 		s.MinReclaim = multiply(s.MinReclaim, times)
-		s.MaxFree = multiply(s.MaxFree, times)
 	}
 	return s
 }
@@ -127,13 +130,14 @@ func (s Settings) reachedBy(in Input) string {
 	return ""
 }
 
-// sinceLast returns how long ago the store was compacted and how much of the
-// min gap is left. A compaction in the future is no reason to wait: the clock
-// was wrong, then or now, perhaps by years.
+// sinceLast returns how long ago the last completed compaction began and how
+// much of the min gap is left: from its beginning, so that a schedule as long as
+// the gap keeps to it. One in the future is no reason to wait: the clock was
+// wrong, then or now, perhaps by years.
 func sinceLast(s Settings, in Input) (gap, left time.Duration) {
-	if in.LastCompactionAt.IsZero() || in.LastCompactionAt.After(in.Now) {
+	if in.LastCompletedAt.IsZero() || in.LastCompletedAt.After(in.Now) {
 		return 0, 0
 	}
-	gap = in.Now.Sub(in.LastCompactionAt)
+	gap = in.Now.Sub(in.LastCompletedAt)
 	return gap, s.MinGap - gap
 }

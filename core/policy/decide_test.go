@@ -71,11 +71,13 @@ func inputOf(t *testing.T, d *datadriven.TestData) Input {
 		case "ratio":
 			ratio = share(t, arg.Vals[0])
 		case "compacted":
-			in.LastCompactionAt = noon.Add(-ago(t, arg.Vals[0]))
+			in.LastCompletedAt = noon.Add(-ago(t, arg.Vals[0]))
 		case "failures":
 			in.ConsecutiveFailures = count(t, arg.Vals[0])
 		case "low-yields":
 			in.LowYields = count(t, arg.Vals[0])
+		case "skips":
+			in.LowYieldSkips = count(t, arg.Vals[0])
 		case "closed":
 			in.WindowOpen = false
 			if len(arg.Vals) > 0 { // otherwise it never opens
@@ -149,12 +151,13 @@ func anyInput(t *rapid.T) Input {
 		ReclaimableBytes:    rapid.Int64().Draw(t, "reclaimable"),
 		ConsecutiveFailures: rapid.IntRange(0, 20).Draw(t, "failures"),
 		LowYields:           rapid.IntRange(0, 1000).Draw(t, "low yields"),
+		LowYieldSkips:       rapid.IntRange(0, 5).Draw(t, "low yield skips"),
 		WindowOpen:          rapid.Bool().Draw(t, "open"),
 		Manual:              rapid.Bool().Draw(t, "manual"),
 		Force:               rapid.Bool().Draw(t, "force"),
 	}
 	if rapid.Bool().Draw(t, "compacted before") {
-		in.LastCompactionAt = noon.Add(time.Duration(rapid.Int64().Draw(t, "compacted")))
+		in.LastCompletedAt = noon.Add(time.Duration(rapid.Int64().Draw(t, "compacted")))
 	}
 	in.Ratio = sdk.Fragmentation{AllocatedBytes: in.AllocatedBytes, ReclaimableBytes: in.ReclaimableBytes}.Ratio()
 	return in
@@ -223,6 +226,30 @@ func TestLowYieldsNeverLowerTheBar(t *testing.T) {
 		in.LowYields = rapid.IntRange(0, in.LowYields).Draw(t, "fewer low yields")
 		if d := Decide(s, in); d.Action != Compact {
 			t.Fatalf("compacted after more low yields, now %+v", d)
+		}
+	})
+}
+
+func TestSkipsForLowYieldsEnd(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s, in := anySettings(t), anyInput(t)
+		in.LowYieldSkips = 0
+		for Decide(s, in).Code == lowYield {
+			if in.LowYieldSkips++; in.LowYieldSkips > 3 {
+				t.Fatalf("skipped %d times", in.LowYieldSkips)
+			}
+		}
+	})
+}
+
+func TestMaxFreeForcesWhateverTheYield(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s, in := anySettings(t), anyInput(t)
+		in.LastCompletedAt, in.ConsecutiveFailures, in.WindowOpen = time.Time{}, 0, true
+		s.MaxFree = rapid.Int64Range(1, math.MaxInt64).Draw(t, "max free")
+		in.ReclaimableBytes = rapid.Int64Range(s.MaxFree, math.MaxInt64).Draw(t, "reclaimable")
+		if d := Decide(s, in); d.Action != Compact {
+			t.Fatalf("%+v", d)
 		}
 	})
 }

@@ -13,8 +13,9 @@ type Settings struct {
 	// MaxFree, when set, is the amount of reclaimable bytes from which a store
 	// is compacted whatever its ratio.
 	MaxFree int64
-	// MinGap is the least time between two compactions of the store; MaxFree
-	// does not pass over it.
+	// MinGap is the least time between two compactions of the store that both
+	// came to an end; what failed, or was cancelled, is left to the schedule.
+	// MaxFree does not pass over it.
 	MinGap time.Duration
 	// QuarantineAfter is how many failed runs in a row end the automatic
 	// attempts, until a person asks for one; 0 never does.
@@ -32,9 +33,10 @@ type Input struct {
 	Ratio            float64
 
 	// The past, as in history.Past.
-	LastCompactionAt    time.Time
+	LastCompletedAt     time.Time
 	ConsecutiveFailures int
 	LowYields           int
+	LowYieldSkips       int
 
 	// WindowOpen is false outside the store's windows; WindowOpens is then the
 	// next opening (zero: never).

@@ -36,7 +36,7 @@ type Result struct {
 	// file; empty for a store that is configured itself.
 	Configured string `json:"configured,omitempty"`
 
-	Outcome Outcome `json:"outcome"`
+	Outcome Outcome `json:"outcome" enum:"compacted,skipped,no_op,deferred,failed,cancelled,unknown"`
 	// Code is the reason for programs: the policy's, or one of the constants.
 	Code string `json:"code,omitempty"`
 	// Reason is a sentence for people: why it was skipped, deferred or failed,

@@ -47,36 +47,38 @@ file. With --json one argument gives one document; several give a list under
 
 var depths = []string{string(sdk.DepthQuick), string(sdk.DepthSampled), string(sdk.DepthExact)}
 
+// inspect measures each argument. What cannot be measured is an error when it
+// is the only one, and among several an entry that says so.
 func (s *session) inspect(ctx context.Context, arguments []string, plugin string, depth sdk.Depth) ([]compaction.Inspection, error) {
 	t, err := s.resolve(ctx, arguments)
 	if err != nil {
 		return nil, err
 	}
 	defer t.close()
-	var inspections []compaction.Inspection
-	for _, store := range t.stores {
-		inspection, err := t.host.Inspect(ctx, store, depth)
+	measure := func(name string) (compaction.Inspection, error) { return t.host.Inspect(ctx, name, depth) }
+	if len(t.paths) > 0 {
+		local, err := s.openLocal(ctx)
 		if err != nil {
 			return nil, err
 		}
-		inspections = append(inspections, inspection)
+		defer local.close()
+		measure = func(path string) (compaction.Inspection, error) {
+			store, err := local.store(ctx, plugin, path)
+			if err != nil {
+				return compaction.Inspection{}, err
+			}
+			return local.runner.Inspect(ctx, store, depth)
+		}
 	}
-	if len(t.paths) == 0 {
-		return inspections, nil
-	}
-	local, err := s.openLocal(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer local.close()
-	for _, path := range t.paths {
-		store, err := local.store(ctx, plugin, path)
-		if err != nil {
+	targets := append(t.stores, t.paths...)
+	inspections := make([]compaction.Inspection, 0, len(targets))
+	for _, target := range targets {
+		inspection, err := measure(target)
+		if err != nil && (len(targets) == 1 || ctx.Err() != nil) {
 			return nil, err
 		}
-		inspection, err := local.runner.Inspect(ctx, store, depth)
 		if err != nil {
-			return nil, err
+			inspection = compaction.Inspection{Store: target, Error: err.Error(), Hint: sdk.HintOf(err)}
 		}
 		inspections = append(inspections, inspection)
 	}
@@ -88,15 +90,34 @@ func (s *session) showInspections(inspections []compaction.Inspection) error {
 	case s.json && len(inspections) == 1:
 		return s.printJSON(inspections[0])
 	case s.json:
-		return s.printJSON(struct {
+		document := struct {
 			Stores []compaction.Inspection `json:"stores"`
-		}{inspections})
+		}{inspections}
+		if err := s.printJSON(document); err != nil {
+			return err
+		}
+		return inspected(inspections)
 	}
 	for i, inspection := range inspections {
 		if i > 0 {
 			fmt.Fprintln(s.Out)
 		}
+		if inspection.Error != "" {
+			fmt.Fprintf(s.Out, "%s: %s\n", inspection.Store, inspection.Error)
+			s.printHint(inspection.Hint)
+			continue
+		}
 		printInspection(s.Out, inspection, s.Width)
+	}
+	return inspected(inspections)
+}
+
+// inspected is the exit status: a store that cannot be measured is a failure.
+func inspected(inspections []compaction.Inspection) error {
+	for _, inspection := range inspections {
+		if inspection.Error != "" {
+			return outcomeError(exitFailed)
+		}
 	}
 	return nil
 }

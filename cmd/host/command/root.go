@@ -72,6 +72,7 @@ happened. A path needs neither host nor configuration.`,
   wring compact app.db       compact it now
   wring run                  look after the configured stores
   wring plan                 what would the next run do, and why?`,
+		Version:       s.version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          aVerb,

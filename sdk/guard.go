@@ -2,6 +2,7 @@ package sdk
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"runtime/debug"
@@ -172,7 +173,7 @@ func (g *guard) Sweep(ctx context.Context, store Store) ([]string, error) {
 	if !sweeps && stale == "" {
 		return nil, nil
 	}
-	release, err := g.hold(doing, store)
+	release, err := g.hold(doing, store, forSweep)
 	switch {
 	case isKind(err, ErrBusy):
 		return nil, nil
@@ -223,9 +224,9 @@ func (g *guard) store(doing string, store Store) (Store, error) {
 }
 
 // hold keeps any other compaction of the store away until release is called.
-func (g *guard) hold(doing string, store Store) (release func(), err error) {
+func (g *guard) hold(doing string, store Store, purpose string) (release func(), err error) {
 	if store.Path != "" {
-		return lockStore(doing, store.Path, g.now())
+		return lockStore(doing, store.Path, purpose, g.now())
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -251,8 +252,8 @@ func (g *guard) holdSoon(ctx context.Context, doing string, store Store) (releas
 	again := time.NewTicker(10 * time.Millisecond)
 	defer again.Stop()
 	for {
-		release, err := g.hold(doing, store)
-		if !isKind(err, ErrBusy) {
+		release, err := g.hold(doing, store, forCompaction)
+		if !errors.Is(err, errSweeping) {
 			return release, err
 		}
 		select {

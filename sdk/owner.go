@@ -72,9 +72,9 @@ func listen(ctx context.Context, socket string, b Backend) (*owner, error) {
 	// The lock, not the socket, says whether anybody lives here: so two that
 	// start at once cannot both take a dead one's place.
 	lockName := filepath.Join(dir, "."+filepath.Base(socket)+".lock")
-	lock, err := lockFile(lockName, time.Now())
+	lock, err := lockFile(lockName, forServing, time.Now())
 	if errors.Is(err, errLocked) {
-		holder := readHolder(lockName)
+		holder, _ := readHolder(lockName)
 		return nil, Errorf(ErrBusy, "%s: %s listens there already", doing, holder).
 			WithHint("stop %s, or choose another socket", holder)
 	}

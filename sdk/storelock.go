@@ -22,13 +22,22 @@ import (
 var (
 	// errLocked is a lock that somebody else holds.
 	errLocked = errors.New("locked")
+	// errSweeping is the cause of a lock that is held for a moment only.
+	errSweeping = errors.New("a sweep")
 	// errNotOurs is something else by the name of a lock file.
 	errNotOurs = errors.New("not a lock file of wring")
 )
 
+// What a lock is held for, as the last word of its file says.
+const (
+	forCompaction = "compact"
+	forSweep      = "sweep"
+	forServing    = "serve" // an owner's socket, which has a lock of the same kind
+)
+
 // lockStore takes the lock of the store at path. A store that does not exist
 // needs none: its backend will say so.
-func lockStore(doing, path string, now time.Time) (release func(), err error) {
+func lockStore(doing, path, purpose string, now time.Time) (release func(), err error) {
 	name, err := lockName(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return func() {}, nil
@@ -36,10 +45,14 @@ func lockStore(doing, path string, now time.Time) (release func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	lock, err := lockFile(name, now)
+	lock, err := lockFile(name, purpose, now)
 	switch {
 	case errors.Is(err, errLocked):
-		holder := readHolder(name)
+		holder, sweeps := readHolder(name)
+		if sweeps {
+			return nil, Errorf(ErrBusy, "%s: %s is tidying it up: %w", doing, holder, errSweeping).
+				WithHint("try again; the lock is %s", name)
+		}
 		return nil, Errorf(ErrBusy, "%s: %s is compacting it", doing, holder).
 			WithHint("wait until it is done, or stop %s; the lock is %s", holder, name)
 	case errors.Is(err, fs.ErrPermission):
@@ -103,7 +116,7 @@ type heldLock struct {
 }
 
 // lockFile takes the lock file by that name, or returns errLocked at once.
-func lockFile(name string, now time.Time) (*heldLock, error) {
+func lockFile(name, purpose string, now time.Time) (*heldLock, error) {
 	for {
 		file, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|openNoFollow, 0o600)
 		if err != nil {
@@ -124,20 +137,20 @@ func lockFile(name string, now time.Time) (*heldLock, error) {
 			return nil, fmt.Errorf("%s: %w", name, errNotOurs)
 		}
 		lock := &heldLock{file: file, name: name}
-		lock.sign(now)
+		lock.sign(purpose, now)
 		return lock, nil
 	}
 }
 
-// sign writes down who holds the lock. A full disk refuses that, and the lock
+// sign writes down who holds the lock, and what for. A full disk refuses that, and the lock
 // holds all the same.
-func (l *heldLock) sign(now time.Time) {
+func (l *heldLock) sign(purpose string, now time.Time) {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
 	}
 	if l.file.Truncate(0) == nil {
-		_, _ = fmt.Fprintf(l.file, "%d %s %s\n", os.Getpid(), host, now.UTC().Format(time.RFC3339))
+		_, _ = fmt.Fprintf(l.file, "%d %s %s %s\n", os.Getpid(), host, now.UTC().Format(time.RFC3339), purpose)
 	}
 }
 
@@ -158,23 +171,25 @@ func sameFile(file *os.File, name string) bool {
 	return err == nil && os.SameFile(held, there)
 }
 
-// readHolder says in words who signed the lock file.
-func readHolder(name string) string {
+// readHolder says in words who signed the lock file, and whether for a sweep.
+func readHolder(name string) (who string, sweeps bool) {
+	const nobody = "another process"
 	file, err := os.Open(name)
 	if err != nil {
-		return "another process"
+		return nobody, false
 	}
 	defer file.Close()
 	content, err := io.ReadAll(io.LimitReader(file, 512))
 	fields := strings.Fields(string(content))
 	if err != nil || len(fields) < 2 {
-		return "another process"
+		return nobody, false
 	}
 	if _, err := strconv.Atoi(fields[0]); err != nil {
-		return "another process"
+		return nobody, false
 	}
+	sweeps = fields[len(fields)-1] == forSweep
 	if host, err := os.Hostname(); err == nil && host != fields[1] {
-		return fmt.Sprintf("process %s on %s", fields[0], fields[1])
+		return fmt.Sprintf("process %s on %s", fields[0], fields[1]), sweeps
 	}
-	return "process " + fields[0]
+	return "process " + fields[0], sweeps
 }

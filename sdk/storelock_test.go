@@ -232,7 +232,7 @@ func TestLockNotThroughHardLink(t *testing.T) {
 // A sweep holds the lock for a moment, which must not defer a compaction.
 func TestCompactWaitsForASweep(t *testing.T) {
 	store := newStore(t, "a")
-	release, err := lockStore("sweep a", store.Path, time.Now())
+	release, err := lockStore("sweep a", store.Path, forSweep, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -253,7 +253,7 @@ func (g *guard) holdSoon(ctx context.Context, doing string, store Store) (releas
 	defer again.Stop()
 	for {
 		release, err := g.hold(doing, store, forCompaction)
-		if !errors.Is(err, errSweeping) {
+		if !errors.Is(err, errMomentary) {
 			return release, err
 		}
 		select {

@@ -22,8 +22,9 @@ import (
 var (
 	// errLocked is a lock that somebody else holds.
 	errLocked = errors.New("locked")
-	// errSweeping is the cause of a lock that is held for a moment only.
-	errSweeping = errors.New("a sweep")
+	// errMomentary is the cause of a lock that will be free in a moment: a sweep
+	// holds it, or its holder was just coming or going.
+	errMomentary = errors.New("for a moment")
 	// errNotOurs is something else by the name of a lock file.
 	errNotOurs = errors.New("not a lock file of wring")
 )
@@ -48,9 +49,9 @@ func lockStore(doing, path, purpose string, now time.Time) (release func(), err 
 	lock, err := lockFile(name, purpose, now)
 	switch {
 	case errors.Is(err, errLocked):
-		holder, sweeps := readHolder(name)
-		if sweeps {
-			return nil, Errorf(ErrBusy, "%s: %s is tidying it up: %w", doing, holder, errSweeping).
+		holder, momentary := readHolder(name)
+		if momentary {
+			return nil, Errorf(ErrBusy, "%s: %s holds its lock %w", doing, holder, errMomentary).
 				WithHint("try again; the lock is %s", name)
 		}
 		return nil, Errorf(ErrBusy, "%s: %s is compacting it", doing, holder).
@@ -171,25 +172,26 @@ func sameFile(file *os.File, name string) bool {
 	return err == nil && os.SameFile(held, there)
 }
 
-// readHolder says in words who signed the lock file, and whether for a sweep.
-func readHolder(name string) (who string, sweeps bool) {
+// readHolder says in words who signed the lock file, and whether it is held for
+// a moment only.
+func readHolder(name string) (who string, momentary bool) {
 	const nobody = "another process"
 	file, err := os.Open(name)
 	if err != nil {
-		return nobody, false
+		return nobody, errors.Is(err, fs.ErrNotExist)
 	}
 	defer file.Close()
 	content, err := io.ReadAll(io.LimitReader(file, 512))
 	fields := strings.Fields(string(content))
 	if err != nil || len(fields) < 2 {
-		return nobody, false
+		return nobody, err == nil && len(fields) == 0
 	}
 	if _, err := strconv.Atoi(fields[0]); err != nil {
 		return nobody, false
 	}
-	sweeps = fields[len(fields)-1] == forSweep
+	momentary = fields[len(fields)-1] == forSweep
 	if host, err := os.Hostname(); err == nil && host != fields[1] {
-		return fmt.Sprintf("process %s on %s", fields[0], fields[1]), sweeps
+		return fmt.Sprintf("process %s on %s", fields[0], fields[1]), momentary
 	}
-	return "process " + fields[0], sweeps
+	return "process " + fields[0], momentary
 }

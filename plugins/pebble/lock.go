@@ -72,10 +72,13 @@ const endProcess = "end this plugin's process, which has to keep the store locke
 // after all and releases the store.
 func (h *holding) abandon(cause error) error {
 	h.backend.mu.Lock()
-	h.stuck = cause
-	h.backend.mu.Unlock()
-	hint := endProcess
+	defer h.backend.mu.Unlock()
 	e := workError("compact", h.path, cause)
+	if !slices.Contains(h.backend.held, h) {
+		return e // the end came meanwhile
+	}
+	h.stuck = cause
+	hint := endProcess
 	if e.Hint != "" {
 		hint = e.Hint + "; " + hint
 	}

@@ -64,7 +64,12 @@ func (w *watch) wait(ctx context.Context, done <-chan struct{}, beat func()) err
 	for {
 		select {
 		case <-done:
-			return nil
+			select {
+			case err := <-w.stuck: // the work was left before it ended
+				return err
+			default:
+				return nil
+			}
 		case err := <-w.stuck:
 			return err
 		case <-tick.C:

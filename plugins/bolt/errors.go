@@ -36,6 +36,9 @@ func explain(doing string, err error) error {
 	case errors.Is(err, replace.ErrWritten):
 		return sdk.Errorf(sdk.ErrInternal, "%s: %w", doing, err).
 			WithHint("a process that waited for the store during a compaction that was killed wrote to the file named above, and the store has none of it; copy what it lacks, then remove the file")
+	case errors.Is(err, replace.ErrForeign):
+		return sdk.Errorf(sdk.ErrInternal, "%s: %w", doing, err).
+			WithHint("decide which is the store: the file named above, or the one that lies at the path now, which was compacted from an older one; then move it into place, or remove it")
 	case errors.Is(err, replace.ErrHeld):
 		return sdk.Errorf(sdk.ErrBusy, "%s: %w", doing, err).
 			WithHint("it waited for the store during a compaction that was killed, and what it writes goes to the file named above; stop it, and it finds the store when it starts again")

@@ -13,20 +13,28 @@ import (
 )
 
 // mark is what a temp's name says beside the name of the store:
-// .NAME.wring-RANDOM-INODE-VERSION.tmp, all three in hex digits.
+// .NAME.wring-RANDOM-INODE-VERSION-OWN.tmp, all four in hex digits.
 //
 // After a kill it tells the old file, which an exchange has left under that
-// name, from a new one that was never put in place, and whether the old file
-// is still what the new one was made from.
+// name, from a new one that was never put in place, and both from a file that
+// somebody else put in the store's place at the last moment; and whether the
+// old file is still what the new one was made from.
 type mark struct {
 	random [8]byte
 	// inode and version of the file that the temp was to replace.
 	inode, version uint64
+	// own is the temp's inode. For the moment in which that is not known yet it
+	// is 0 and not part of the name; the temp is empty then.
+	own uint64
 }
 
 func (m mark) name(path string) string {
 	prefix, suffix := affixes(path)
-	return fmt.Sprintf("%s%x-%x-%x%s", prefix, m.random, m.inode, m.version, suffix)
+	numbers := fmt.Sprintf("%x-%x-%x", m.random, m.inode, m.version)
+	if m.own != 0 {
+		numbers += fmt.Sprintf("-%x", m.own)
+	}
+	return prefix + numbers + suffix
 }
 
 // parseMark reads the name of a temp of the file at path; ok is false for any
@@ -36,7 +44,7 @@ func parseMark(path, name string) (m mark, ok bool) {
 	rest, isOurs := strings.CutPrefix(name, prefix)
 	rest, isTemp := strings.CutSuffix(rest, suffix)
 	parts := strings.Split(rest, "-")
-	if !isOurs || !isTemp || len(parts) != 3 {
+	if !isOurs || !isTemp || len(parts) < 3 || len(parts) > 4 {
 		return mark{}, false
 	}
 	random, err := hex.DecodeString(parts[0])
@@ -50,12 +58,17 @@ func parseMark(path, name string) (m mark, ok bool) {
 	if m.version, err = strconv.ParseUint(parts[2], 16, 64); err != nil {
 		return mark{}, false
 	}
+	if len(parts) == 4 {
+		if m.own, err = strconv.ParseUint(parts[3], 16, 64); err != nil {
+			return mark{}, false
+		}
+	}
 	return m, m.name(path) == name
 }
 
 // longestBase is how many bytes of a file's name a temp's name takes whole.
-// Most file systems end at 255, of which the mark takes up to 62.
-const longestBase = 180
+// Most file systems end at 255, of which the mark takes up to 79.
+const longestBase = 163
 
 // affixes are what the names of the temps of a file have around their mark.
 func affixes(path string) (prefix, suffix string) {

@@ -34,13 +34,18 @@ var ErrHeld = errors.New("still uses the old file")
 // in the middle of its replacement.
 var ErrWritten = errors.New("was written to after it had been replaced")
 
+// ErrForeign says that a file was put in the place of a store while that was
+// being replaced, and was exchanged for the new file before a kill.
+var ErrForeign = errors.New("was put in the place of the store while that was being replaced")
+
 // Sweep removes the temps of the file at path, which must be resolved and must
 // not be in the middle of a replacement. It returns the paths removed. State
 // reads the state of a file; its error is of kind ErrInvalid for one that the
 // engine would refuse.
 //
-// Two kinds of files bear the name of a temp. A new file that never became the
-// store goes. An old one that was exchanged for the new one may have let
+// Three kinds of files bear the name of a temp. A new file that never became
+// the store goes. One that somebody put in the store's place at the last moment
+// stays (ErrForeign). An old one that was exchanged for the new one may have let
 // somebody in when its lock died with the process that was to spoil it: it
 // goes if nobody has it locked and it is what the new file was made from, and
 // stays otherwise, since it has writes that were acknowledged (ErrHeld,
@@ -94,8 +99,12 @@ func sweep(name string, m mark, state func(*os.File) (State, error)) error {
 	if err != nil {
 		return err
 	}
-	if inode(info) != m.inode {
+	switch is := inode(info); {
+	case is == m.inode:
+	case is == m.own, m.own == 0 && info.Size() == 0:
 		return os.Remove(name)
+	default:
+		return fmt.Errorf("keep %s: it %w", name, ErrForeign)
 	}
 	old, err := os.OpenFile(name, os.O_RDWR|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0)
 	if err != nil {

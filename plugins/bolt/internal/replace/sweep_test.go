@@ -39,11 +39,13 @@ func TestNewTempNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer temp.Discard()
-	want := fmt.Sprintf(".a.db.wring-abababababababab-%x-ff.tmp", inodeOf(t, path))
+	provisional := fmt.Sprintf(".a.db.wring-abababababababab-%x-ff", inodeOf(t, path))
+	want := fmt.Sprintf("%s-%x.tmp", provisional, inodeOf(t, temp.Path))
 	if got := filepath.Base(temp.Path); got != want {
 		t.Errorf("named %s, want %s", got, want)
 	}
 	// One that is there is not used again.
+	write(t, filepath.Join(filepath.Dir(path), provisional+".tmp"), "")
 	if _, err := replace.NewTemp(path, old, 255, bytes.NewReader(id)); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("the same name again: error %v, want that it exists", err)
 	}
@@ -71,10 +73,13 @@ func TestSweep(t *testing.T) {
 		".a.db.wring-0123456789abcde-1-2.tmp", ".a.db.wring-0123456789ABCDEF-1-2.tmp",
 		".a.db.wring-0123456789abcdef-1-2.tmp.bak", "a.db.wring-0123456789abcdef-1-2.tmp", ".a.db.wring-.tmp",
 		".a.db.wring-0123456789abcdef.tmp", ".a.db.wring-0123456789abcdef-1.tmp", ".a.db.wring-0123456789abcdef-1-02.tmp",
-		".a.db.wring-0123456789abcdef-1-2-3.tmp", ".a.db.wring-0123456789abcdef-1-fffffffffffffffff.tmp",
+		".a.db.wring-0123456789abcdef-1-2-3-4.tmp", ".a.db.wring-0123456789abcdef-1-fffffffffffffffff.tmp",
 	}
-	for _, name := range append(slices.Clone(ours), others...) {
+	for _, name := range others {
 		write(t, filepath.Join(dir, name), "version 7")
+	}
+	for _, name := range ours {
+		write(t, filepath.Join(dir, name), "")
 	}
 	if err := os.Mkdir(filepath.Join(dir, ".a.db.wring-1111111111111111-1-2.tmp"), 0o700); err != nil {
 		t.Fatal(err)
@@ -90,6 +95,40 @@ func TestSweep(t *testing.T) {
 	left := entries(t, dir)
 	if len(left) != len(others)+1 {
 		t.Errorf("left are %q, want %q and the directory", left, others)
+	}
+}
+
+// A file that is neither the old one nor the temp was put there by somebody
+// who replaced the store at the same time.
+func TestSweepKeepsAForeignFile(t *testing.T) {
+	for _, suffix := range []string{"1-2-3.tmp", "1-2.tmp"} {
+		path := filepath.Join(t.TempDir(), "a.db")
+		write(t, path, "version 7")
+		foreign := filepath.Join(filepath.Dir(path), ".a.db.wring-0123456789abcdef-"+suffix)
+		write(t, foreign, "restored")
+		if removed, err := replace.Sweep(path, state); !errors.Is(err, replace.ErrForeign) || len(removed) != 0 {
+			t.Errorf("%s: removed %q, error %v, want ErrForeign", suffix, removed, err)
+		}
+		if content, err := os.ReadFile(foreign); err != nil || string(content) != "restored" {
+			t.Errorf("%s holds %q, %v", suffix, content, err)
+		}
+	}
+}
+
+// A new file that was never put in place goes, however much is in it.
+func TestSweepOfANewFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.db")
+	write(t, path, "version 7")
+	temp, err := replace.NewTemp(path, open(t, path), 7, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer temp.Discard()
+	if _, err := temp.File.WriteString("half"); err != nil {
+		t.Fatal(err)
+	}
+	if removed, err := replace.Sweep(path, state); err != nil || !slices.Equal(removed, []string{temp.Path}) {
+		t.Errorf("removed %q, error %v, want %q", removed, err, temp.Path)
 	}
 }
 

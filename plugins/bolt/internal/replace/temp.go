@@ -41,11 +41,37 @@ func NewTemp(path string, original *os.File, version uint64, random io.Reader) (
 		return nil, errors.Join(err, dir.Close())
 	}
 	t := &Temp{File: f, Path: name, dir: dir}
-	if err := copyAttributes(f, original); err != nil {
+	if err := t.sign(path, mark); err != nil {
+		t.Discard()
+		return nil, fmt.Errorf("name %s: %w", name, err)
+	}
+	if err := copyAttributes(t.File, original); err != nil {
 		t.Discard()
 		return nil, fmt.Errorf("give %s the owner and attributes of %s: %w", name, path, err)
 	}
 	return t, nil
+}
+
+// sign puts the temp's own inode into its name.
+func (t *Temp) sign(path string, m mark) error {
+	info, err := t.File.Stat()
+	if err != nil {
+		return err
+	}
+	m.own = inode(info)
+	name := filepath.Join(filepath.Dir(path), m.name(path))
+	if err := os.Rename(t.Path, name); err != nil {
+		return err
+	}
+	t.Path = name
+	// Opened anew, so that the file knows itself by its name too.
+	renamed, err := os.OpenFile(name, os.O_RDWR|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	first := t.File
+	t.File = renamed
+	return errors.Join(Same(name, first), first.Close())
 }
 
 // Discard removes the temp if it is still there, and closes it.

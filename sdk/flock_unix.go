@@ -20,6 +20,9 @@ func plain(file *os.File) bool {
 	return err == nil && stat.Mode&unix.S_IFMT == unix.S_IFREG && stat.Nlink == 1
 }
 
+// isDead says whether there is no process of that number.
+func isDead(pid int) bool { return pid > 0 && errors.Is(unix.Kill(pid, 0), unix.ESRCH) }
+
 // flock takes the exclusive lock of an open file, or returns errLocked.
 func flock(file *os.File) error {
 	for {

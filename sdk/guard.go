@@ -241,9 +241,9 @@ func (g *guard) hold(doing string, store Store, purpose string) (release func(),
 	}, nil
 }
 
-// sweepPatience is how long a compaction waits for the store's lock: a sweep,
-// which takes it too, is over in less.
-const sweepPatience = 300 * time.Millisecond
+// sweepPatience is how long a compaction waits for a sweep, which takes the
+// store's lock too and may have a directory to sync.
+const sweepPatience = 5 * time.Second
 
 // holdSoon is hold, but waits for a sweep to be over.
 func (g *guard) holdSoon(ctx context.Context, doing string, store Store) (release func(), err error) {

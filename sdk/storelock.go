@@ -186,12 +186,14 @@ func readHolder(name string) (who string, momentary bool) {
 	if err != nil || len(fields) < 2 {
 		return nobody, err == nil && len(fields) == 0
 	}
-	if _, err := strconv.Atoi(fields[0]); err != nil {
+	pid, err := strconv.Atoi(fields[0])
+	if err != nil {
 		return nobody, false
 	}
 	momentary = fields[len(fields)-1] == forSweep
 	if host, err := os.Hostname(); err == nil && host != fields[1] {
 		return fmt.Sprintf("process %s on %s", fields[0], fields[1]), momentary
 	}
-	return "process " + fields[0], momentary
+	// A dead process holds nothing: whoever does has yet to sign.
+	return "process " + fields[0], momentary || isDead(pid)
 }

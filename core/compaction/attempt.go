@@ -103,7 +103,7 @@ func (t *turn) tidy(a *access) error {
 	if err == nil || t.ctx.Err() != nil || t.lost || errors.Is(err, sdk.ErrConnection) || errors.Is(err, errSilent) || errors.As(err, &p) {
 		return err
 	}
-	t.runner.logger.Warn("cannot look for leftovers of compactions", "store", t.store.Name, "error", err)
+	t.runner.logger.Warn("leftovers of compactions are not all removed", "store", t.store.Name, "error", err, "hint", sdk.HintOf(err))
 	return nil
 }
 

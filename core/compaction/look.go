@@ -292,7 +292,7 @@ func (r *Runner) SweepAll(ctx context.Context, stores []config.Store) []Swept {
 				r.logger.Debug("not swept", "store", s.Store, "error", s.Err)
 				continue
 			case s.Err != nil:
-				r.logger.Warn("cannot look for leftovers of compactions", "store", s.Store, "error", s.Err)
+				r.logger.Warn("leftovers of compactions are not all removed", "store", s.Store, "error", s.Err, "hint", sdk.HintOf(s.Err))
 			case len(s.Removed) == 0:
 				continue
 			default:

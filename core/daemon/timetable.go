@@ -59,7 +59,11 @@ func (h *host) plan(stores []config.Store, now time.Time) {
 func (h *host) firstDue(s config.Store, now time.Time) time.Time {
 	past := h.past(s)
 	if past.Unresolved {
-		return s.Schedule.NextOpen(h.startedAt.Add(s.Schedule.StartDelay))
+		ready := h.startedAt.Add(s.Schedule.StartDelay)
+		if ready.Before(now) {
+			ready = now // a store that came with a reload
+		}
+		return s.Schedule.NextOpen(ready)
 	}
 	return s.Schedule.Next(schedule.Input{
 		Now: now, Started: h.startedAt, Last: past.LastAttemptAt, Jitter: rand.Float64,

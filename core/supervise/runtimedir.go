@@ -30,6 +30,8 @@ const (
 type runtimeDir struct {
 	path string
 	held *os.File
+	// litter is what was made for this supervisor around path; empty for none.
+	litter string
 }
 
 // openRuntimeDir makes a directory for sockets in parent, and removes those of
@@ -46,11 +48,13 @@ func openRuntimeDir(parent string) (*runtimeDir, error) {
 		return nil, sdk.Errorf(sdk.ErrInvalidOption, "directory for sockets %s is too long: it may have %d bytes", parent, maxSocketDir-room).
 			WithHint("choose a shorter data_dir, or a shorter TMPDIR")
 	}
+	litter := ""
 	err := makePrivate(parent)
 	if shared && errors.Is(err, sdk.ErrPermission) {
 		// Anybody can take our name among temporary files. That shall not keep
 		// us from working.
 		parent, err = os.MkdirTemp("", "wring-")
+		litter = parent
 	}
 	if err != nil {
 		return nil, err
@@ -72,7 +76,7 @@ func openRuntimeDir(parent string) (*runtimeDir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock directory for sockets: %w", err)
 	}
-	return &runtimeDir{path: path, held: held}, nil
+	return &runtimeDir{path: path, held: held, litter: litter}, nil
 }
 
 // makeNumbered makes the directory with the lowest free number: short names,
@@ -89,6 +93,9 @@ func makeNumbered(parent string) (string, error) {
 // remove ends the use of the directory.
 func (d *runtimeDir) remove() {
 	_ = os.RemoveAll(d.path) // what stays is swept by the next supervisor
+	if d.litter != "" {
+		_ = os.RemoveAll(d.litter)
+	}
 	_ = d.held.Close()
 }
 

@@ -105,7 +105,12 @@ func TestRuntimeDirWhoseNameIsTaken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer dir.remove()
+	defer func() {
+		dir.remove()
+		if left, err := filepath.Glob(filepath.Join(temp, "wring-*")); err != nil || len(left) != 1 {
+			t.Errorf("left are %v, %v, want only what somebody else has put there", left, err)
+		}
+	}()
 	if strings.HasPrefix(dir.path, taken) {
 		t.Errorf("%s is in what somebody else has put there", dir.path)
 	}

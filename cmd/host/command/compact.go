@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -90,7 +91,7 @@ func (s *session) compactByHost(ctx context.Context, host *api.Client, req api.C
 	if err == nil || ctx.Err() == nil {
 		return run, err
 	}
-	if ended, found := endedSince(host, began); found {
+	if ended, found := endedSince(host, began, req); found {
 		return ended, nil
 	}
 	return run, err
@@ -99,28 +100,44 @@ func (s *session) compactByHost(ctx context.Context, host *api.Client, req api.C
 // cleanUpTimeout is how long a cancelled run is waited for.
 const cleanUpTimeout = 20 * time.Second
 
-// endedSince waits for the run of a person that began after a time to end.
-func endedSince(host *api.Client, began time.Time) (history.Run, bool) {
+// endedSince waits for the end of the run that was asked for at a time.
+func endedSince(host *api.Client, began time.Time, req api.CompactRequest) (history.Run, bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), cleanUpTimeout)
 	defer cancel()
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
+	idle := false
 	for {
 		runs, err := host.Runs(ctx, 5)
 		if err != nil {
 			return history.Run{}, false
 		}
 		for _, run := range runs {
-			if run.Trigger == history.Manual && !run.StartedAt.Before(began) {
+			if run.Trigger == history.Manual && !run.StartedAt.Before(began) && isOf(run, req) {
 				return run, true
 			}
 		}
+		status, err := host.Status(ctx)
+		if err != nil || idle && len(status.Running) == 0 {
+			return history.Run{}, false // it never began
+		}
+		idle = len(status.Running) == 0
 		select {
 		case <-ctx.Done():
 			return history.Run{}, false
 		case <-ticker.C:
 		}
 	}
+}
+
+// isOf says whether a run is about the stores of a request.
+func isOf(run history.Run, req api.CompactRequest) bool {
+	for _, name := range req.Stores {
+		if !slices.ContainsFunc(run.Results, func(r history.Result) bool { return r.Store == name || r.Configured == name }) {
+			return false
+		}
+	}
+	return true
 }
 
 func (s *session) askHost(ctx context.Context, host *api.Client, req api.CompactRequest) (history.Run, error) {

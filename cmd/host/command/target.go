@@ -70,11 +70,14 @@ func (s *session) resolve(ctx context.Context, arguments []string) (targets, err
 type stores []api.StoreStatus
 
 // has says whether the host has a store of that name, or a pattern whose files
-// are called so: NAME/FILE.
+// are called so: NAME/FILE. A file that is here is meant itself.
 func (known stores) has(name string) bool {
 	for _, store := range known {
-		if store.Store == name || strings.HasPrefix(name, store.Store+"/") && strings.ContainsAny(store.Path, "*?[") {
+		switch {
+		case store.Store == name:
 			return true
+		case strings.HasPrefix(name, store.Store+"/") && strings.ContainsAny(store.Path, "*?["):
+			return !exists(name)
 		}
 	}
 	return false

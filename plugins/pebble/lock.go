@@ -65,7 +65,7 @@ func (h *holding) release() {
 }
 
 // endProcess is advice about a store that Pebble does not let go of.
-const endProcess = "end this plugin's process, which has to keep the store locked until then (a wring host gives each compaction a process of its own, and ends it)"
+const endProcess = "end this plugin's process, which has to keep the store locked until then (a wring host ends it when nobody has used it for half a minute)"
 
 // abandon marks the store as one that this process cannot serve any more, and
 // returns the error that says so. The mark goes if the work comes to an end

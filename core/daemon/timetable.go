@@ -13,13 +13,19 @@ import (
 	"github.com/wringdb/wring/core/schedule"
 )
 
-// healthInterval is the longest time between two looks for overdue stores.
-const healthInterval = time.Minute
+// Bounds of the time between two looks for overdue stores. Each look reads the
+// past of all stores, and the loop wakes up for each store that a run is done
+// with.
+const (
+	healthInterval = time.Minute
+	healthPause    = time.Second
+)
 
 // loop starts a run whenever stores are due, until ctx ends.
 func (h *host) loop(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var checked time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -33,7 +39,10 @@ func (h *host) loop(ctx context.Context) {
 		if due := h.takeDue(now); len(due) > 0 {
 			h.startRun(due)
 		}
-		h.checkOverdue(now)
+		if now.Sub(checked) >= healthPause {
+			h.checkOverdue(now)
+			checked = now
+		}
 		timer.Reset(h.untilNext(now))
 	}
 }

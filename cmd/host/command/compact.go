@@ -104,7 +104,7 @@ const cleanUpTimeout = 20 * time.Second
 func endedSince(host *api.Client, began time.Time, req api.CompactRequest) (history.Run, bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), cleanUpTimeout)
 	defer cancel()
-	ticker := time.NewTicker(50 * time.Millisecond)
+	ticker := time.NewTicker(200 * time.Millisecond) // a status of many stores costs the host a while
 	defer ticker.Stop()
 	idle := false
 	for {

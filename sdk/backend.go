@@ -88,7 +88,7 @@ type Capabilities struct {
 	// MeasuresWithoutLock is set when Fragmentation answers while another
 	// process holds the store.
 	MeasuresWithoutLock bool `json:"measures_without_lock"`
-	// LimitsRate is set when Compact honours Limits.BytesPerSecond.
+	// LimitsRate is set when Compact keeps to CompactRequest.Pace.
 	LimitsRate bool `json:"limits_rate"`
 	// Sweeps and ListsStores are filled in by the sdk.
 	Sweeps      bool `json:"sweeps"`
@@ -178,6 +178,10 @@ type CompactRequest struct {
 	Mode    string
 	Limits  Limits
 	Options Options
+	// Pace is what the backend waits on to keep to Limits.BytesPerSecond, and
+	// what the caller changes that by while the call runs. When it is nil, the sdk
+	// makes one of the limit; else the limit is the rate that it begins with.
+	Pace *Pace
 }
 
 // Limits bounds what a compaction may take from others.

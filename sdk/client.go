@@ -17,12 +17,8 @@ import (
 	wringv1 "github.com/wringdb/wring/sdk/proto/wring/v1"
 )
 
-const (
-	// healthTimeout is how long a backend may take to say that it is well.
-	healthTimeout = 5 * time.Second
-	// cancelInterval is how often a cancellation is repeated that found no call.
-	cancelInterval = 50 * time.Millisecond
-)
+// healthTimeout is how long a backend may take to say that it is well.
+const healthTimeout = 5 * time.Second
 
 // Client is a Backend in another process: a plugin's or an owner's. Its calls
 // behave as those of a Backend in process do; above all, Compact whose context
@@ -168,14 +164,22 @@ func (c *Client) Compact(ctx context.Context, req CompactRequest, report func(Pr
 	defer abandon()
 	id := rand.Text()
 	ended := make(chan struct{})
-	var watching sync.WaitGroup
-	watching.Go(func() { c.relayCancel(ctx, id, ended, abandon) })
-	defer watching.Wait()
+	rate, changed := req.Limits.BytesPerSecond, (<-chan struct{})(nil)
+	if req.Pace != nil {
+		rate, changed = req.Pace.watch()
+	}
+	steer := &steering{client: c, id: id, ended: ended}
+	var steered sync.WaitGroup
+	steered.Go(func() { steer.relayCancel(ctx, abandon) })
+	if changed != nil {
+		steered.Go(func() { steer.relayPace(req.Pace, changed) })
+	}
+	defer steered.Wait()
 	defer close(ended)
 
 	stream, err := c.service.Compact(callCtx, &wringv1.CompactRequest{
 		Store: storeToWire(req.Store), Mode: req.Mode, Options: options, CallId: id,
-		Limits: &wringv1.Limits{BytesPerSecond: req.Limits.BytesPerSecond},
+		Limits: limitsToWire(Limits{BytesPerSecond: rate}),
 	})
 	if err != nil {
 		return CompactResult{}, c.explain(ctx, doing, err)
@@ -212,47 +216,6 @@ func (c *Client) receive(ctx context.Context, doing string, stream grpc.ServerSt
 			result = &r
 		}
 	}
-}
-
-// relayCancel tells the backend when ctx ends before the call does.
-func (c *Client) relayCancel(ctx context.Context, id string, ended <-chan struct{}, abandon func()) {
-	select {
-	case <-ended:
-		return
-	case <-ctx.Done():
-	}
-	again := time.NewTicker(cancelInterval)
-	defer again.Stop()
-	for {
-		found, err := c.cancelCall(id, ended)
-		if status.Code(err) == codes.Unimplemented {
-			abandon() // an older backend: the end of the context must do
-			return
-		}
-		if found {
-			return
-		}
-		// Not begun yet, or just ended, or the backend is slow to answer.
-		select {
-		case <-ended:
-			return
-		case <-again.C:
-		}
-	}
-}
-
-func (c *Client) cancelCall(id string, ended <-chan struct{}) (found bool, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), healthTimeout)
-	defer cancel()
-	go func() {
-		select {
-		case <-ended:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	answer, err := c.service.Cancel(ctx, &wringv1.CancelRequest{CallId: id})
-	return answer.GetFound(), err
 }
 
 // Sweep removes what dead compactions left beside the store.

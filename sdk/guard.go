@@ -328,7 +328,22 @@ func checkCompact(doing string, d Description, req *CompactRequest) (err error) 
 		return Errorf(ErrInvalidOption, "%s: %s has no mode %q", doing, d.Name, req.Mode).
 			WithHint("the modes are: %s", strings.Join(modes, ", "))
 	}
-	switch rate := req.Limits.BytesPerSecond; {
+	// A negative limit is a mistake with a pace too.
+	if req.Pace != nil && req.Limits.BytesPerSecond >= 0 {
+		req.Limits.BytesPerSecond = req.Pace.Rate()
+	}
+	if err := req.Limits.check(doing, d); err != nil {
+		return err
+	}
+	if req.Pace == nil {
+		req.Pace = NewPace(req.Limits.BytesPerSecond)
+	}
+	req.Options, err = resolveOptions(doing, d.Options, req.Options)
+	return err
+}
+
+func (l Limits) check(doing string, d Description) error {
+	switch rate := l.BytesPerSecond; {
 	case rate < 0:
 		return Errorf(ErrInvalidOption, "%s: a limit of %d bytes per second is negative", doing, rate).
 			WithHint("0 means no limit")
@@ -336,8 +351,7 @@ func checkCompact(doing string, d Description, req *CompactRequest) (err error) 
 		return Errorf(ErrUnsupported, "%s: %s cannot limit its rate to %s/s", doing, d.Name, FormatBytes(rate)).
 			WithHint("remove the limit for this store")
 	}
-	req.Options, err = resolveOptions(doing, d.Options, req.Options)
-	return err
+	return nil
 }
 
 func checkVerification(doing string, v *Verification) error {

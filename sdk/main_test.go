@@ -32,6 +32,8 @@ func play(role string) int {
 	switch name {
 	case "plugin":
 		Serve(newFake())
+	case "paced":
+		Serve(newPaced())
 	case "rubbish": // prints before the handshake
 		fmt.Println("Welcome to my plugin!")
 		Serve(newFake())

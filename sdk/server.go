@@ -27,14 +27,20 @@ type server struct {
 	protocolMin, protocolMax int
 
 	mu       sync.Mutex
-	draining error                              // why calls are refused; nil while they are not
-	drained  time.Time                          // when that began
-	calls    map[*call]struct{}                 // in flight
-	byID     map[string]context.CancelCauseFunc // compactions that can be named to Cancel
-	idle     chan struct{}                      // closed when draining and no call is in flight
+	draining error               // why calls are refused; nil while they are not
+	drained  time.Time           // when that began
+	calls    map[*call]struct{}  // in flight
+	byID     map[string]*running // what can be named to Cancel and Adjust
+	idle     chan struct{}       // closed when draining and no call is in flight
 }
 
 type call struct{ cancel context.CancelCauseFunc }
+
+// running is a Compact under way.
+type running struct {
+	cancel context.CancelFunc
+	pace   *Pace
+}
 
 func newServer(b Backend, logger hclog.Logger) *server {
 	return &server{
@@ -43,7 +49,7 @@ func newServer(b Backend, logger hclog.Logger) *server {
 		protocolMin: ProtocolMin,
 		protocolMax: ProtocolMax,
 		calls:       make(map[*call]struct{}),
-		byID:        make(map[string]context.CancelCauseFunc),
+		byID:        make(map[string]*running),
 		idle:        make(chan struct{}),
 	}
 }
@@ -194,15 +200,18 @@ func (s *server) Compact(req *wringv1.CompactRequest, stream grpc.ServerStreamin
 		return toStatus(err)
 	}
 	defer end()
-	ctx, forget := s.nameCall(ctx, req.GetCallId())
+	limits := limitsFromWire(req.GetLimits())
+	pace := NewPace(limits.BytesPerSecond)
+	ctx, forget := s.nameCall(ctx, req.GetCallId(), pace)
 	defer forget()
 
 	relay := startRelay(func(p Progress) error { return stream.Send(progressToWire(p)) })
 	result, err := s.backend.Compact(ctx, CompactRequest{
 		Store:   storeFromWire(req.GetStore()),
 		Mode:    req.GetMode(),
-		Limits:  Limits{BytesPerSecond: req.GetLimits().GetBytesPerSecond()},
+		Limits:  limits,
 		Options: req.GetOptions().AsMap(),
+		Pace:    pace,
 	}, relay.report)
 	relay.finish()
 	if err != nil {
@@ -211,32 +220,54 @@ func (s *server) Compact(req *wringv1.CompactRequest, stream grpc.ServerStreamin
 	return stream.Send(resultToWire(result))
 }
 
-// nameCall makes a call known to Cancel until forget is called.
-func (s *server) nameCall(parent context.Context, id string) (ctx context.Context, forget func()) {
-	ctx, cancel := context.WithCancelCause(parent)
+// nameCall makes a call known to Cancel and Adjust until forget is called.
+func (s *server) nameCall(parent context.Context, id string, pace *Pace) (ctx context.Context, forget func()) {
+	ctx, cancel := context.WithCancel(parent)
 	if id == "" {
-		return ctx, func() { cancel(nil) }
+		return ctx, cancel
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.byID[id] = cancel
+	s.byID[id] = &running{cancel: cancel, pace: pace}
 	return ctx, func() {
-		cancel(nil)
+		cancel()
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		delete(s.byID, id)
 	}
 }
 
+// named returns the call of that name, or nil.
+func (s *server) named(id string) *running {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.byID[id]
+}
+
 // Cancel ends the context of a Compact whose stream stays open.
 func (s *server) Cancel(_ context.Context, req *wringv1.CancelRequest) (*wringv1.CancelResponse, error) {
-	s.mu.Lock()
-	cancel, found := s.byID[req.GetCallId()]
-	s.mu.Unlock()
-	if found {
-		cancel(nil)
+	c := s.named(req.GetCallId())
+	if c != nil {
+		c.cancel()
 	}
-	return &wringv1.CancelResponse{Found: found}, nil
+	return &wringv1.CancelResponse{Found: c != nil}, nil
+}
+
+// Adjust changes the limits of a Compact.
+func (s *server) Adjust(ctx context.Context, req *wringv1.AdjustRequest) (*wringv1.AdjustResponse, error) {
+	limits := limitsFromWire(req.GetLimits())
+	d, err := s.backend.Describe(ctx)
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	if err := limits.check("adjust a compaction", d); err != nil {
+		return nil, toStatus(err)
+	}
+	c := s.named(req.GetCallId())
+	if c != nil {
+		c.pace.Set(limits.BytesPerSecond)
+	}
+	return &wringv1.AdjustResponse{Found: c != nil}, nil
 }
 
 // Sweep removes leftovers.

@@ -33,6 +33,14 @@ func storeFromWire(s *wringv1.Store) Store {
 	return Store{Name: s.GetName(), Path: s.GetPath()}
 }
 
+func limitsToWire(l Limits) *wringv1.Limits {
+	return &wringv1.Limits{BytesPerSecond: l.BytesPerSecond}
+}
+
+func limitsFromWire(l *wringv1.Limits) Limits {
+	return Limits{BytesPerSecond: l.GetBytesPerSecond()}
+}
+
 func optionTypeToWire(t OptionType) wringv1.OptionType {
 	return wringv1.OptionType(wringv1.OptionType_value["OPTION_TYPE_"+strings.ToUpper(string(t))])
 }

@@ -136,7 +136,7 @@ func (b toy) Compact(ctx context.Context, req sdk.CompactRequest, report func(sd
 	if b.flaw == "loses_an_item" {
 		live = live[1:]
 	}
-	if err := b.copy(ctx, temp, live, req.Limits, report); err != nil {
+	if err := b.copy(ctx, temp, live, req.Pace, report); err != nil {
 		return sdk.CompactResult{}, err
 	}
 	if info, err := held.Stat(); err == nil && b.flaw != "forgets_the_mode" {
@@ -170,7 +170,10 @@ func (b toy) Compact(ctx context.Context, req sdk.CompactRequest, report func(sd
 	return res, nil
 }
 
-func (b toy) copy(ctx context.Context, temp *os.File, live [][]byte, limits sdk.Limits, report func(sdk.Progress)) error {
+func (b toy) copy(ctx context.Context, temp *os.File, live [][]byte, pace *sdk.Pace, report func(sdk.Progress)) error {
+	if b.flaw == "keeps_its_first_limit" {
+		pace = sdk.NewPace(pace.Rate())
+	}
 	if _, err := temp.WriteString(magic); err != nil {
 		return err
 	}
@@ -201,12 +204,8 @@ func (b toy) copy(ctx context.Context, temp *os.File, live [][]byte, limits sdk.
 			}
 		}
 		done += count
-		if limits.BytesPerSecond > 0 && b.flaw != "ignores_the_limit" {
-			pace := time.NewTimer(time.Duration(float64(2*count*slotSize) / float64(limits.BytesPerSecond) * float64(time.Second)))
-			select {
-			case <-pace.C:
-			case <-ctx.Done():
-			}
+		if b.flaw != "ignores_the_limit" {
+			_ = pace.Wait(ctx, 2*count*slotSize) // above is where the end of ctx counts
 		}
 	}
 	report(sdk.Progress{Phase: "sync", Unit: "files", Total: 1, BytesRead: total * slotSize, BytesWritten: total * slotSize})

@@ -926,8 +926,8 @@ type CompactRequest struct {
 	Mode    string           `protobuf:"bytes,2,opt,name=mode,proto3" json:"mode,omitempty"`
 	Limits  *Limits          `protobuf:"bytes,3,opt,name=limits,proto3" json:"limits,omitempty"`
 	Options *structpb.Struct `protobuf:"bytes,4,opt,name=options,proto3" json:"options,omitempty"`
-	// Chosen by the host, unique among its calls, to name this one to Cancel.
-	// Empty where it never will be.
+	// Chosen by the host, unique among its calls, to name this one to Cancel and
+	// Adjust. Empty where it never will be.
 	CallId        string `protobuf:"bytes,5,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1715,6 +1715,106 @@ func (x *CancelResponse) GetFound() bool {
 	return false
 }
 
+type AdjustRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in the CompactRequest.
+	CallId string `protobuf:"bytes,1,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
+	// Replace those of the call.
+	Limits        *Limits `protobuf:"bytes,2,opt,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdjustRequest) Reset() {
+	*x = AdjustRequest{}
+	mi := &file_wring_v1_wring_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdjustRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdjustRequest) ProtoMessage() {}
+
+func (x *AdjustRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wring_v1_wring_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdjustRequest.ProtoReflect.Descriptor instead.
+func (*AdjustRequest) Descriptor() ([]byte, []int) {
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *AdjustRequest) GetCallId() string {
+	if x != nil {
+		return x.CallId
+	}
+	return ""
+}
+
+func (x *AdjustRequest) GetLimits() *Limits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+type AdjustResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The call was running and keeps to the new limits. False before it has begun
+	// and after it has ended.
+	Found         bool `protobuf:"varint,1,opt,name=found,proto3" json:"found,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdjustResponse) Reset() {
+	*x = AdjustResponse{}
+	mi := &file_wring_v1_wring_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdjustResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdjustResponse) ProtoMessage() {}
+
+func (x *AdjustResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wring_v1_wring_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdjustResponse.ProtoReflect.Descriptor instead.
+func (*AdjustResponse) Descriptor() ([]byte, []int) {
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *AdjustResponse) GetFound() bool {
+	if x != nil {
+		return x.Found
+	}
+	return false
+}
+
 // ErrorDetail travels in the details of a failed call's status.
 type ErrorDetail struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1729,7 +1829,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_wring_v1_wring_proto_msgTypes[21]
+	mi := &file_wring_v1_wring_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1741,7 +1841,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_wring_v1_wring_proto_msgTypes[21]
+	mi := &file_wring_v1_wring_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1754,7 +1854,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_wring_v1_wring_proto_rawDescGZIP(), []int{21}
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ErrorDetail) GetKind() ErrorKind {
@@ -1890,6 +1990,11 @@ const file_wring_v1_wring_proto_rawDesc = "" +
 	"\rCancelRequest\x12\x17\n" +
 	"\acall_id\x18\x01 \x01(\tR\x06callId\"&\n" +
 	"\x0eCancelResponse\x12\x14\n" +
+	"\x05found\x18\x01 \x01(\bR\x05found\"R\n" +
+	"\rAdjustRequest\x12\x17\n" +
+	"\acall_id\x18\x01 \x01(\tR\x06callId\x12(\n" +
+	"\x06limits\x18\x02 \x01(\v2\x10.wring.v1.LimitsR\x06limits\"&\n" +
+	"\x0eAdjustResponse\x12\x14\n" +
 	"\x05found\x18\x01 \x01(\bR\x05found\"h\n" +
 	"\vErrorDetail\x12'\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x13.wring.v1.ErrorKindR\x04kind\x12\x12\n" +
@@ -1925,7 +2030,7 @@ const file_wring_v1_wring_proto_rawDesc = "" +
 	"\x15ERROR_KIND_PERMISSION\x10\b\x12\x17\n" +
 	"\x13ERROR_KIND_INTERNAL\x10\t\x12\x17\n" +
 	"\x13ERROR_KIND_PROTOCOL\x10\n" +
-	"2\xa7\x03\n" +
+	"2\xe4\x03\n" +
 	"\x0eBackendService\x12A\n" +
 	"\bDescribe\x12\x19.wring.v1.DescribeRequest\x1a\x1a.wring.v1.DescribeResponse\x12P\n" +
 	"\rFragmentation\x12\x1e.wring.v1.FragmentationRequest\x1a\x1f.wring.v1.FragmentationResponse\x12@\n" +
@@ -1933,7 +2038,8 @@ const file_wring_v1_wring_proto_rawDesc = "" +
 	"\x05Sweep\x12\x16.wring.v1.SweepRequest\x1a\x17.wring.v1.SweepResponse\x12G\n" +
 	"\n" +
 	"ListStores\x12\x1b.wring.v1.ListStoresRequest\x1a\x1c.wring.v1.ListStoresResponse\x12;\n" +
-	"\x06Cancel\x12\x17.wring.v1.CancelRequest\x1a\x18.wring.v1.CancelResponseB5Z3github.com/wringdb/wring/sdk/proto/wring/v1;wringv1b\x06proto3"
+	"\x06Cancel\x12\x17.wring.v1.CancelRequest\x1a\x18.wring.v1.CancelResponse\x12;\n" +
+	"\x06Adjust\x12\x17.wring.v1.AdjustRequest\x1a\x18.wring.v1.AdjustResponseB5Z3github.com/wringdb/wring/sdk/proto/wring/v1;wringv1b\x06proto3"
 
 var (
 	file_wring_v1_wring_proto_rawDescOnce sync.Once
@@ -1948,7 +2054,7 @@ func file_wring_v1_wring_proto_rawDescGZIP() []byte {
 }
 
 var file_wring_v1_wring_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_wring_v1_wring_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_wring_v1_wring_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_wring_v1_wring_proto_goTypes = []any{
 	(OptionType)(0),               // 0: wring.v1.OptionType
 	(Depth)(0),                    // 1: wring.v1.Depth
@@ -1975,25 +2081,27 @@ var file_wring_v1_wring_proto_goTypes = []any{
 	(*ListStoresResponse)(nil),    // 22: wring.v1.ListStoresResponse
 	(*CancelRequest)(nil),         // 23: wring.v1.CancelRequest
 	(*CancelResponse)(nil),        // 24: wring.v1.CancelResponse
-	(*ErrorDetail)(nil),           // 25: wring.v1.ErrorDetail
-	nil,                           // 26: wring.v1.FragmentationResponse.MetricsEntry
-	(*structpb.Value)(nil),        // 27: google.protobuf.Value
-	(*structpb.Struct)(nil),       // 28: google.protobuf.Struct
+	(*AdjustRequest)(nil),         // 25: wring.v1.AdjustRequest
+	(*AdjustResponse)(nil),        // 26: wring.v1.AdjustResponse
+	(*ErrorDetail)(nil),           // 27: wring.v1.ErrorDetail
+	nil,                           // 28: wring.v1.FragmentationResponse.MetricsEntry
+	(*structpb.Value)(nil),        // 29: google.protobuf.Value
+	(*structpb.Struct)(nil),       // 30: google.protobuf.Struct
 }
 var file_wring_v1_wring_proto_depIdxs = []int32{
 	7,  // 0: wring.v1.DescribeResponse.capabilities:type_name -> wring.v1.Capabilities
 	8,  // 1: wring.v1.DescribeResponse.options:type_name -> wring.v1.Option
 	9,  // 2: wring.v1.DescribeResponse.signatures:type_name -> wring.v1.Signature
 	0,  // 3: wring.v1.Option.type:type_name -> wring.v1.OptionType
-	27, // 4: wring.v1.Option.default:type_name -> google.protobuf.Value
+	29, // 4: wring.v1.Option.default:type_name -> google.protobuf.Value
 	4,  // 5: wring.v1.FragmentationRequest.store:type_name -> wring.v1.Store
 	1,  // 6: wring.v1.FragmentationRequest.depth:type_name -> wring.v1.Depth
-	28, // 7: wring.v1.FragmentationRequest.options:type_name -> google.protobuf.Struct
+	30, // 7: wring.v1.FragmentationRequest.options:type_name -> google.protobuf.Struct
 	2,  // 8: wring.v1.FragmentationResponse.method:type_name -> wring.v1.Method
-	26, // 9: wring.v1.FragmentationResponse.metrics:type_name -> wring.v1.FragmentationResponse.MetricsEntry
+	28, // 9: wring.v1.FragmentationResponse.metrics:type_name -> wring.v1.FragmentationResponse.MetricsEntry
 	4,  // 10: wring.v1.CompactRequest.store:type_name -> wring.v1.Store
 	13, // 11: wring.v1.CompactRequest.limits:type_name -> wring.v1.Limits
-	28, // 12: wring.v1.CompactRequest.options:type_name -> google.protobuf.Struct
+	30, // 12: wring.v1.CompactRequest.options:type_name -> google.protobuf.Struct
 	15, // 13: wring.v1.CompactResponse.progress:type_name -> wring.v1.Progress
 	16, // 14: wring.v1.CompactResponse.result:type_name -> wring.v1.CompactResult
 	17, // 15: wring.v1.CompactResult.before:type_name -> wring.v1.Size
@@ -2001,24 +2109,27 @@ var file_wring_v1_wring_proto_depIdxs = []int32{
 	18, // 17: wring.v1.CompactResult.verification:type_name -> wring.v1.Verification
 	4,  // 18: wring.v1.SweepRequest.store:type_name -> wring.v1.Store
 	4,  // 19: wring.v1.ListStoresResponse.stores:type_name -> wring.v1.Store
-	3,  // 20: wring.v1.ErrorDetail.kind:type_name -> wring.v1.ErrorKind
-	5,  // 21: wring.v1.BackendService.Describe:input_type -> wring.v1.DescribeRequest
-	10, // 22: wring.v1.BackendService.Fragmentation:input_type -> wring.v1.FragmentationRequest
-	12, // 23: wring.v1.BackendService.Compact:input_type -> wring.v1.CompactRequest
-	19, // 24: wring.v1.BackendService.Sweep:input_type -> wring.v1.SweepRequest
-	21, // 25: wring.v1.BackendService.ListStores:input_type -> wring.v1.ListStoresRequest
-	23, // 26: wring.v1.BackendService.Cancel:input_type -> wring.v1.CancelRequest
-	6,  // 27: wring.v1.BackendService.Describe:output_type -> wring.v1.DescribeResponse
-	11, // 28: wring.v1.BackendService.Fragmentation:output_type -> wring.v1.FragmentationResponse
-	14, // 29: wring.v1.BackendService.Compact:output_type -> wring.v1.CompactResponse
-	20, // 30: wring.v1.BackendService.Sweep:output_type -> wring.v1.SweepResponse
-	22, // 31: wring.v1.BackendService.ListStores:output_type -> wring.v1.ListStoresResponse
-	24, // 32: wring.v1.BackendService.Cancel:output_type -> wring.v1.CancelResponse
-	27, // [27:33] is the sub-list for method output_type
-	21, // [21:27] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	13, // 20: wring.v1.AdjustRequest.limits:type_name -> wring.v1.Limits
+	3,  // 21: wring.v1.ErrorDetail.kind:type_name -> wring.v1.ErrorKind
+	5,  // 22: wring.v1.BackendService.Describe:input_type -> wring.v1.DescribeRequest
+	10, // 23: wring.v1.BackendService.Fragmentation:input_type -> wring.v1.FragmentationRequest
+	12, // 24: wring.v1.BackendService.Compact:input_type -> wring.v1.CompactRequest
+	19, // 25: wring.v1.BackendService.Sweep:input_type -> wring.v1.SweepRequest
+	21, // 26: wring.v1.BackendService.ListStores:input_type -> wring.v1.ListStoresRequest
+	23, // 27: wring.v1.BackendService.Cancel:input_type -> wring.v1.CancelRequest
+	25, // 28: wring.v1.BackendService.Adjust:input_type -> wring.v1.AdjustRequest
+	6,  // 29: wring.v1.BackendService.Describe:output_type -> wring.v1.DescribeResponse
+	11, // 30: wring.v1.BackendService.Fragmentation:output_type -> wring.v1.FragmentationResponse
+	14, // 31: wring.v1.BackendService.Compact:output_type -> wring.v1.CompactResponse
+	20, // 32: wring.v1.BackendService.Sweep:output_type -> wring.v1.SweepResponse
+	22, // 33: wring.v1.BackendService.ListStores:output_type -> wring.v1.ListStoresResponse
+	24, // 34: wring.v1.BackendService.Cancel:output_type -> wring.v1.CancelResponse
+	26, // 35: wring.v1.BackendService.Adjust:output_type -> wring.v1.AdjustResponse
+	29, // [29:36] is the sub-list for method output_type
+	22, // [22:29] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_wring_v1_wring_proto_init() }
@@ -2037,7 +2148,7 @@ func file_wring_v1_wring_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wring_v1_wring_proto_rawDesc), len(file_wring_v1_wring_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   23,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -32,6 +32,7 @@ const (
 	BackendService_Sweep_FullMethodName         = "/wring.v1.BackendService/Sweep"
 	BackendService_ListStores_FullMethodName    = "/wring.v1.BackendService/ListStores"
 	BackendService_Cancel_FullMethodName        = "/wring.v1.BackendService/Cancel"
+	BackendService_Adjust_FullMethodName        = "/wring.v1.BackendService/Adjust"
 )
 
 // BackendServiceClient is the client API for BackendService service.
@@ -65,6 +66,9 @@ type BackendServiceClient interface {
 	// stream open: so the host learns that the backend has cleaned up. Where it
 	// is not implemented the host ends the call's context instead.
 	Cancel(ctx context.Context, in *CancelRequest, opts ...grpc.CallOption) (*CancelResponse, error)
+	// Adjust changes the limits of a Compact that is under way. Where it is not
+	// implemented the call keeps those that it began with.
+	Adjust(ctx context.Context, in *AdjustRequest, opts ...grpc.CallOption) (*AdjustResponse, error)
 }
 
 type backendServiceClient struct {
@@ -144,6 +148,16 @@ func (c *backendServiceClient) Cancel(ctx context.Context, in *CancelRequest, op
 	return out, nil
 }
 
+func (c *backendServiceClient) Adjust(ctx context.Context, in *AdjustRequest, opts ...grpc.CallOption) (*AdjustResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AdjustResponse)
+	err := c.cc.Invoke(ctx, BackendService_Adjust_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // BackendServiceServer is the server API for BackendService service.
 // All implementations must embed UnimplementedBackendServiceServer
 // for forward compatibility.
@@ -175,6 +189,9 @@ type BackendServiceServer interface {
 	// stream open: so the host learns that the backend has cleaned up. Where it
 	// is not implemented the host ends the call's context instead.
 	Cancel(context.Context, *CancelRequest) (*CancelResponse, error)
+	// Adjust changes the limits of a Compact that is under way. Where it is not
+	// implemented the call keeps those that it began with.
+	Adjust(context.Context, *AdjustRequest) (*AdjustResponse, error)
 	mustEmbedUnimplementedBackendServiceServer()
 }
 
@@ -202,6 +219,9 @@ func (UnimplementedBackendServiceServer) ListStores(context.Context, *ListStores
 }
 func (UnimplementedBackendServiceServer) Cancel(context.Context, *CancelRequest) (*CancelResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Cancel not implemented")
+}
+func (UnimplementedBackendServiceServer) Adjust(context.Context, *AdjustRequest) (*AdjustResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Adjust not implemented")
 }
 func (UnimplementedBackendServiceServer) mustEmbedUnimplementedBackendServiceServer() {}
 func (UnimplementedBackendServiceServer) testEmbeddedByValue()                        {}
@@ -325,6 +345,24 @@ func _BackendService_Cancel_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _BackendService_Adjust_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AdjustRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BackendServiceServer).Adjust(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: BackendService_Adjust_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BackendServiceServer).Adjust(ctx, req.(*AdjustRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // BackendService_ServiceDesc is the grpc.ServiceDesc for BackendService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -351,6 +389,10 @@ var BackendService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Cancel",
 			Handler:    _BackendService_Cancel_Handler,
+		},
+		{
+			MethodName: "Adjust",
+			Handler:    _BackendService_Adjust_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

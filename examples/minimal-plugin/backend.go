@@ -71,7 +71,7 @@ func (backend) Compact(ctx context.Context, req sdk.CompactRequest, report func(
 	step := func(read, written int64) error {
 		p.Done, p.BytesRead, p.BytesWritten = p.Done+read, p.BytesRead+read, p.BytesWritten+written
 		report(p)
-		return pace(ctx, begun, p.BytesRead+p.BytesWritten, req.Limits.BytesPerSecond)
+		return req.Pace.Wait(ctx, read+written)
 	}
 	before, err := minilog.Survey(old, func(n int64) error { return step(n, 0) })
 	if err != nil {
@@ -133,19 +133,6 @@ func resolve(path string) string {
 		return target
 	}
 	return path
-}
-
-// pace waits until so many bytes may have been moved since the beginning; a
-// rate of 0 is no limit.
-func pace(ctx context.Context, begun time.Time, moved, rate int64) error {
-	if rate > 0 {
-		due := begun.Add(time.Duration(float64(moved) / float64(rate) * float64(time.Second)))
-		select {
-		case <-time.After(time.Until(due)):
-		case <-ctx.Done():
-		}
-	}
-	return ctx.Err()
 }
 
 // replace puts the new file in the place of the old one, for good.

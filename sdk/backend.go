@@ -118,8 +118,11 @@ const (
 
 // FragmentationRequest asks for a measurement.
 type FragmentationRequest struct {
-	Store   Store
-	Depth   Depth // empty means DepthSampled
+	Store Store
+	Depth Depth // empty means DepthSampled
+	// Mode is one of Capabilities.Modes; the sdk fills in the first when empty.
+	// What is asked is how much a compaction in that mode would give back.
+	Mode    string
 	Options Options
 }
 
@@ -160,6 +163,11 @@ type Fragmentation struct {
 	// Map says how full consecutive equal parts of the store are, 0 to 100
 	// percent each. At most MaxMapCells; nil where there is no picture.
 	Map []uint8
+	// Mode is what a compaction would do now, where the mode of the request, such
+	// as "auto", leaves it open. May be empty.
+	Mode string
+	// Note is a sentence for people that says why it is that mode. May be empty.
+	Note string
 }
 
 // Ratio is the share of the allocated bytes that compaction would give back,
@@ -213,7 +221,8 @@ type CompactResult struct {
 	Duration time.Duration
 	// Pause is how long writers of the store were held up.
 	Pause time.Duration
-	// Mode that was used; the sdk fills in the request's when empty.
+	// Mode that was used, which may be another than the request's where that
+	// leaves it open; the sdk fills in the request's when empty.
 	Mode string
 	// Verification is nil where content was not compared.
 	Verification *Verification

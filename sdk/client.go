@@ -130,7 +130,7 @@ func (c *Client) Fragmentation(ctx context.Context, req FragmentationRequest) (F
 		return Fragmentation{}, err
 	}
 	answer, err := c.service.Fragmentation(ctx, &wringv1.FragmentationRequest{
-		Store: storeToWire(req.Store), Depth: depth, Options: options,
+		Store: storeToWire(req.Store), Depth: depth, Mode: utf8String(req.Mode), Options: options,
 	})
 	if err != nil {
 		return Fragmentation{}, c.explain(ctx, doing, err)

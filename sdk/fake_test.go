@@ -96,6 +96,7 @@ func fakeMeasure(_ context.Context, req FragmentationRequest) (Fragmentation, er
 		TotalBytes: 1000, AllocatedBytes: 800, LiveBytes: 300, ReclaimableBytes: 500, Method: MethodSampled,
 		Metrics: map[string]float64{"free_pages": 12, "depth_" + string(req.Depth): 1},
 		Map:     []uint8{0, 50, 100},
+		Mode:    req.Mode, Note: "asked for",
 	}, nil
 }
 

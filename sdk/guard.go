@@ -95,6 +95,9 @@ func (g *guard) Fragmentation(ctx context.Context, req FragmentationRequest) (Fr
 		return Fragmentation{}, Errorf(ErrInvalidOption, "%s: there is no depth %q", doing, req.Depth).
 			WithHint("the depths are: quick, sampled, exact")
 	}
+	if req.Mode, err = resolveMode(doing, d, req.Mode); err != nil {
+		return Fragmentation{}, err
+	}
 	if req.Options, err = resolveOptions(doing, d.Options, req.Options); err != nil {
 		return Fragmentation{}, err
 	}
@@ -319,14 +322,21 @@ func resolveOptions(doing string, schema Schema, given Options) (Options, error)
 	return options, nil
 }
 
-func checkCompact(doing string, d Description, req *CompactRequest) (err error) {
+func resolveMode(doing string, d Description, mode string) (string, error) {
 	modes := d.Capabilities.Modes
-	if req.Mode == "" {
-		req.Mode = modes[0]
+	if mode == "" {
+		return modes[0], nil
 	}
-	if !slices.Contains(modes, req.Mode) {
-		return Errorf(ErrInvalidOption, "%s: %s has no mode %q", doing, d.Name, req.Mode).
+	if !slices.Contains(modes, mode) {
+		return "", Errorf(ErrInvalidOption, "%s: %s has no mode %q", doing, d.Name, mode).
 			WithHint("the modes are: %s", strings.Join(modes, ", "))
+	}
+	return mode, nil
+}
+
+func checkCompact(doing string, d Description, req *CompactRequest) (err error) {
+	if req.Mode, err = resolveMode(doing, d, req.Mode); err != nil {
+		return err
 	}
 	// A negative limit is a mistake with a pace too.
 	if req.Pace != nil && req.Limits.BytesPerSecond >= 0 {

@@ -102,16 +102,17 @@ func TestGuardChecksRequests(t *testing.T) {
 		say  string
 		hint string
 	}{
-		"mode":     {compact(CompactRequest{Store: store, Mode: "best"}), ErrInvalidOption, `fake has no mode "best"`, "full, quick"},
-		"option":   {compact(CompactRequest{Store: store, Options: Options{"colour": 1}}), ErrInvalidOption, `no option "colour"`, "fill, chunk"},
-		"rate":     {compact(CompactRequest{Store: store, Limits: Limits{BytesPerSecond: 1 << 20}}), ErrUnsupported, "cannot limit its rate to 1.0 MiB/s", "remove"},
-		"negative": {compact(CompactRequest{Store: store, Limits: Limits{BytesPerSecond: -1}}), ErrInvalidOption, "negative", "no limit"},
-		"relative": {compact(CompactRequest{Store: Store{Name: "a", Path: "a.db"}}), ErrInvalidOption, "not absolute", "from /"},
-		"nameless": {compact(CompactRequest{}), ErrInvalidOption, "neither name nor path", ""},
-		"depth":    {measure(FragmentationRequest{Store: store, Depth: "deep"}), ErrInvalidOption, `no depth "deep"`, "quick, sampled, exact"},
-		"options":  {measure(FragmentationRequest{Store: store, Options: Options{"fill": 2, "fast": 3}}), ErrInvalidOption, "fast must be true or false", "fill"},
-		"UTF-8":    {measure(FragmentationRequest{Store: Store{Path: "/a\xff"}}), ErrInvalidOption, "not UTF-8", "symbolic link"},
-		"NUL":      {measure(FragmentationRequest{Store: Store{Path: "/a\x00b"}}), ErrInvalidOption, "NUL", ""},
+		"mode":                {compact(CompactRequest{Store: store, Mode: "best"}), ErrInvalidOption, `fake has no mode "best"`, "full, quick"},
+		"option":              {compact(CompactRequest{Store: store, Options: Options{"colour": 1}}), ErrInvalidOption, `no option "colour"`, "fill, chunk"},
+		"rate":                {compact(CompactRequest{Store: store, Limits: Limits{BytesPerSecond: 1 << 20}}), ErrUnsupported, "cannot limit its rate to 1.0 MiB/s", "remove"},
+		"negative":            {compact(CompactRequest{Store: store, Limits: Limits{BytesPerSecond: -1}}), ErrInvalidOption, "negative", "no limit"},
+		"relative":            {compact(CompactRequest{Store: Store{Name: "a", Path: "a.db"}}), ErrInvalidOption, "not absolute", "from /"},
+		"nameless":            {compact(CompactRequest{}), ErrInvalidOption, "neither name nor path", ""},
+		"mode to measure for": {measure(FragmentationRequest{Store: store, Mode: "best"}), ErrInvalidOption, `fake has no mode "best"`, "full, quick"},
+		"depth":               {measure(FragmentationRequest{Store: store, Depth: "deep"}), ErrInvalidOption, `no depth "deep"`, "quick, sampled, exact"},
+		"options":             {measure(FragmentationRequest{Store: store, Options: Options{"fill": 2, "fast": 3}}), ErrInvalidOption, "fast must be true or false", "fill"},
+		"UTF-8":               {measure(FragmentationRequest{Store: Store{Path: "/a\xff"}}), ErrInvalidOption, "not UTF-8", "symbolic link"},
+		"NUL":                 {measure(FragmentationRequest{Store: Store{Path: "/a\x00b"}}), ErrInvalidOption, "NUL", ""},
 	} {
 		if !errors.Is(c.err, c.kind) || !strings.Contains(fmt.Sprint(c.err), c.say) || !strings.Contains(HintOf(c.err), c.hint) {
 			t.Errorf("%s: %v (hint %q)", name, c.err, HintOf(c.err))
@@ -136,7 +137,7 @@ func TestGuardCompletes(t *testing.T) {
 	now := time.Unix(1000, 0)
 	g.now = func() time.Time { now = now.Add(time.Second); return now }
 	measured, err := g.Fragmentation(t.Context(), FragmentationRequest{Store: newStore(t, "a")})
-	if err != nil || asked.Depth != DepthSampled || asked.Options.Number("fill") != 0.5 || measured.Method != MethodEstimated {
+	if err != nil || asked.Depth != DepthSampled || asked.Mode != "full" || asked.Options.Number("fill") != 0.5 || measured.Method != MethodEstimated {
 		t.Errorf("asked %+v, got %+v, %v", asked, measured, err)
 	}
 	result, err := g.Compact(t.Context(), CompactRequest{Store: Store{Name: "a"}, Options: Options{"fill": 0.9}}, nil)

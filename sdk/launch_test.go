@@ -30,6 +30,13 @@ func TestLaunchAnswers(t *testing.T) {
 	if err != nil || f.ReclaimableBytes != 500 || f.Method != MethodSampled || f.Metrics["depth_sampled"] != 1 || len(f.Map) != 3 {
 		t.Errorf("fragmentation = %+v, %v", f, err)
 	}
+	if f.Mode != "full" || f.Note != "asked for" {
+		t.Errorf("measured for mode %q: %s", f.Mode, f.Note)
+	}
+	f, err = c.Fragmentation(t.Context(), FragmentationRequest{Store: newStore(t, "a"), Mode: "quick"})
+	if err != nil || f.Mode != "quick" {
+		t.Errorf("measured for mode %q, %v", f.Mode, err)
+	}
 	var phases []string
 	result, err := c.Compact(t.Context(), CompactRequest{Store: newStore(t, "a")}, func(p Progress) { phases = append(phases, p.Phase) })
 	if err != nil || result.Mode != "full" || result.ReclaimedBytes != 500 || result.Pause != 2*time.Millisecond || result.Verification == nil || result.Note != "done" {

@@ -185,6 +185,7 @@ func (s *server) Fragmentation(ctx context.Context, req *wringv1.FragmentationRe
 	f, err := s.backend.Fragmentation(ctx, FragmentationRequest{
 		Store:   storeFromWire(req.GetStore()),
 		Depth:   depthFromWire(req.GetDepth()),
+		Mode:    req.GetMode(),
 		Options: req.GetOptions().AsMap(),
 	})
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	wringv1 "github.com/wringdb/wring/sdk/proto/wring/v1"
 )
 
-// maxNote bounds a result's note on the wire, in bytes.
+// maxNote bounds the note of a result or measurement on the wire, in bytes.
 const maxNote = 4 << 10
 
 // The wire carries strings as UTF-8 only; what is not is shown with �.
@@ -189,6 +189,8 @@ func fragmentationToWire(f Fragmentation) *wringv1.FragmentationResponse {
 		LiveBytes:        f.LiveBytes,
 		ReclaimableBytes: f.ReclaimableBytes,
 		Method:           methodToWire(f.Method),
+		Mode:             utf8String(f.Mode),
+		Note:             bounded(f.Note, maxNote),
 		Metrics:          make(map[string]float64, len(f.Metrics)),
 	}
 	for name, v := range f.Metrics {
@@ -208,6 +210,8 @@ func fragmentationFromWire(wire *wringv1.FragmentationResponse) Fragmentation {
 		LiveBytes:        wire.GetLiveBytes(),
 		ReclaimableBytes: wire.GetReclaimableBytes(),
 		Method:           methodFromWire(wire.GetMethod()),
+		Mode:             wire.GetMode(),
+		Note:             wire.GetNote(),
 		Metrics:          boundMetrics(wire.GetMetrics()),
 	}
 	for _, cell := range wire.GetMap() {

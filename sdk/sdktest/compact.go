@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +22,7 @@ func testCompact(t *testing.T, s *subject) {
 			perm := s.unusualMode()
 			mustDo(t, os.Chmod(st.path, perm))
 			content, before := s.digest(t, st), sizeOf(t, st)
+			due := s.modeDue(t, st, mode)
 			res, _, err := s.compact(t.Context(), t, s.backend, sdk.CompactRequest{Store: st.ref(), Mode: mode}, nil)
 			if err != nil {
 				t.Fatalf("Compact: %v", err)
@@ -34,8 +36,8 @@ func testCompact(t *testing.T, s *subject) {
 			st.wantNoLeftovers(t, "after compaction")
 			s.wantContent(t, st, content, "after compaction")
 			s.checkResult(t, res, before, after)
-			if res.Mode != mode {
-				t.Errorf("mode %q was asked for, the result says %q", mode, res.Mode)
+			if res.Mode != due {
+				t.Errorf("mode %q was asked for and %q is due, the result says %q", mode, due, res.Mode)
 			}
 			reclaimed := before.AllocatedBytes - after.AllocatedBytes
 			if i == 0 && float64(reclaimed) < minimumYield*float64(before.AllocatedBytes) {
@@ -219,20 +221,45 @@ func testRateLimit(t *testing.T, s *subject) {
 	}
 }
 
-// testModes: a mode that the backend has not described is refused.
+// modeDue is the mode that a compaction has to use: the one that was asked for,
+// unless measuring for it names another.
+func (s *subject) modeDue(t *testing.T, st store, asked string) string {
+	t.Helper()
+	f, err := within(t, s.Timeout, "Fragmentation", func() (sdk.Fragmentation, error) {
+		return s.backend.Fragmentation(t.Context(), sdk.FragmentationRequest{Store: st.ref(), Mode: asked})
+	})
+	switch {
+	case err != nil:
+		t.Fatalf("Fragmentation for mode %q: %v", asked, err)
+	case f.Mode != "" && !slices.Contains(s.about.Capabilities.Modes, f.Mode):
+		t.Errorf("measured for mode %q it announces %q, which it does not describe", asked, f.Mode)
+	case f.Mode != "":
+		return f.Mode
+	case asked == "":
+		return s.about.Capabilities.Modes[0]
+	}
+	return asked
+}
+
+// testModes: a mode that the backend has not described is refused, and the
+// default is the first.
 func testModes(t *testing.T, s *subject) {
 	st := s.newStore(t, Fragmented)
 	before := takeSnapshot(t, st.dir)
-	_, _, err := s.compact(t.Context(), t, s.backend, sdk.CompactRequest{Store: st.ref(), Mode: "no_such_mode"}, nil)
+	const unknown = "no_such_mode"
+	_, _, err := s.compact(t.Context(), t, s.backend, sdk.CompactRequest{Store: st.ref(), Mode: unknown}, nil)
 	wantKind(t, "an unknown mode", err, sdk.ErrInvalidOption)
+	_, err = s.backend.Fragmentation(t.Context(), sdk.FragmentationRequest{Store: st.ref(), Mode: unknown})
+	wantKind(t, "measuring for an unknown mode", err, sdk.ErrInvalidOption)
 	before.wantUnchanged(t, st.dir, "after a mode was refused")
+	due := s.modeDue(t, st, "")
 
 	res, _, err := s.compact(t.Context(), t, s.backend, sdk.CompactRequest{Store: st.ref()}, nil)
 	if err != nil {
 		t.Fatalf("Compact without a mode: %v", err)
 	}
-	if res.Mode != s.about.Capabilities.Modes[0] {
-		t.Errorf("no mode was asked for: the result says %q, the default is %q", res.Mode, s.about.Capabilities.Modes[0])
+	if res.Mode != due {
+		t.Errorf("no mode was asked for: the result says %q, %q is due", res.Mode, due)
 	}
 }
 

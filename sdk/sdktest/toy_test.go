@@ -41,7 +41,7 @@ type toy struct {
 func (b toy) Describe(context.Context) (sdk.Description, error) {
 	d := sdk.Description{
 		Name: "toy", Version: "1.0.0", Engine: "Toy",
-		Capabilities: sdk.Capabilities{Modes: []string{"rewrite"}, Verifies: true, MeasuresWithoutLock: true, LimitsRate: true},
+		Capabilities: sdk.Capabilities{Modes: []string{"auto", "rewrite"}, Verifies: true, MeasuresWithoutLock: true, LimitsRate: true},
 		Options: sdk.Schema{
 			{Name: "sync", Type: sdk.TypeBool, Help: "Sync the new file.", Default: true},
 			{Name: "spare", Type: sdk.TypeNumber, Help: "Nothing.", Default: 0.5, Min: sdk.Bound(0), Max: sdk.Bound(1)},
@@ -86,6 +86,9 @@ func (b toy) Fragmentation(ctx context.Context, req sdk.FragmentationRequest) (s
 		TotalBytes: size.TotalBytes, AllocatedBytes: size.AllocatedBytes,
 		LiveBytes: size.TotalBytes - dead, ReclaimableBytes: dead,
 		Method: sdk.MethodExact, Metrics: map[string]float64{"slots": float64(slots)},
+	}
+	if req.Mode == "auto" && b.flaw != "conceals_its_mode" {
+		f.Mode, f.Note = "rewrite", "toys know nothing else"
 	}
 	if b.flaw == "overpromises" {
 		f.ReclaimableBytes = size.AllocatedBytes
@@ -159,7 +162,7 @@ func (b toy) Compact(ctx context.Context, req sdk.CompactRequest, report func(sd
 	sum := digest(live)
 	res := sdk.CompactResult{
 		Before: before, After: after, ReclaimedBytes: before.AllocatedBytes - after.AllocatedBytes,
-		NoOp: before == after,
+		NoOp: before == after, Mode: "rewrite",
 		Verification: &sdk.Verification{
 			DigestBefore: sum, DigestAfter: sum, ItemsBefore: int64(len(live)), ItemsAfter: int64(len(live)),
 		},

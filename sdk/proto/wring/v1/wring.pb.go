@@ -759,10 +759,13 @@ func (x *Signature) GetOffset() int64 {
 }
 
 type FragmentationRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Store         *Store                 `protobuf:"bytes,1,opt,name=store,proto3" json:"store,omitempty"`
-	Depth         Depth                  `protobuf:"varint,2,opt,name=depth,proto3,enum=wring.v1.Depth" json:"depth,omitempty"`
-	Options       *structpb.Struct       `protobuf:"bytes,3,opt,name=options,proto3" json:"options,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Store   *Store                 `protobuf:"bytes,1,opt,name=store,proto3" json:"store,omitempty"`
+	Depth   Depth                  `protobuf:"varint,2,opt,name=depth,proto3,enum=wring.v1.Depth" json:"depth,omitempty"`
+	Options *structpb.Struct       `protobuf:"bytes,3,opt,name=options,proto3" json:"options,omitempty"`
+	// One of Capabilities.modes, or empty for the first: the measurement says
+	// what a compaction in that mode would give back.
+	Mode          string `protobuf:"bytes,4,opt,name=mode,proto3" json:"mode,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -818,6 +821,13 @@ func (x *FragmentationRequest) GetOptions() *structpb.Struct {
 	return nil
 }
 
+func (x *FragmentationRequest) GetMode() string {
+	if x != nil {
+		return x.Mode
+	}
+	return ""
+}
+
 type FragmentationResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Logical size: what ls shows.
@@ -835,7 +845,11 @@ type FragmentationResponse struct {
 	Metrics map[string]float64 `protobuf:"bytes,6,rep,name=metrics,proto3" json:"metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
 	// How full consecutive equal parts of the store are, each 0 to 100 percent;
 	// at most 1024 parts, none where the backend has no picture.
-	Map           []uint32 `protobuf:"varint,7,rep,packed,name=map,proto3" json:"map,omitempty"`
+	Map []uint32 `protobuf:"varint,7,rep,packed,name=map,proto3" json:"map,omitempty"`
+	// The mode that a compaction would use now; may be empty.
+	Mode string `protobuf:"bytes,8,opt,name=mode,proto3" json:"mode,omitempty"`
+	// A sentence for people that says why; may be empty.
+	Note          string `protobuf:"bytes,9,opt,name=note,proto3" json:"note,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -917,6 +931,20 @@ func (x *FragmentationResponse) GetMap() []uint32 {
 		return x.Map
 	}
 	return nil
+}
+
+func (x *FragmentationResponse) GetMode() string {
+	if x != nil {
+		return x.Mode
+	}
+	return ""
+}
+
+func (x *FragmentationResponse) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
 }
 
 type CompactRequest struct {
@@ -1921,11 +1949,12 @@ const file_wring_v1_wring_proto_rawDesc = "" +
 	"\tSignature\x12\x1b\n" +
 	"\tdir_entry\x18\x01 \x01(\tR\bdirEntry\x12\x14\n" +
 	"\x05magic\x18\x02 \x01(\fR\x05magic\x12\x16\n" +
-	"\x06offset\x18\x03 \x01(\x03R\x06offset\"\x97\x01\n" +
+	"\x06offset\x18\x03 \x01(\x03R\x06offset\"\xab\x01\n" +
 	"\x14FragmentationRequest\x12%\n" +
 	"\x05store\x18\x01 \x01(\v2\x0f.wring.v1.StoreR\x05store\x12%\n" +
 	"\x05depth\x18\x02 \x01(\x0e2\x0f.wring.v1.DepthR\x05depth\x121\n" +
-	"\aoptions\x18\x03 \x01(\v2\x17.google.protobuf.StructR\aoptions\"\xed\x02\n" +
+	"\aoptions\x18\x03 \x01(\v2\x17.google.protobuf.StructR\aoptions\x12\x12\n" +
+	"\x04mode\x18\x04 \x01(\tR\x04mode\"\x95\x03\n" +
 	"\x15FragmentationResponse\x12\x1f\n" +
 	"\vtotal_bytes\x18\x01 \x01(\x03R\n" +
 	"totalBytes\x12'\n" +
@@ -1935,7 +1964,9 @@ const file_wring_v1_wring_proto_rawDesc = "" +
 	"\x11reclaimable_bytes\x18\x04 \x01(\x03R\x10reclaimableBytes\x12(\n" +
 	"\x06method\x18\x05 \x01(\x0e2\x10.wring.v1.MethodR\x06method\x12F\n" +
 	"\ametrics\x18\x06 \x03(\v2,.wring.v1.FragmentationResponse.MetricsEntryR\ametrics\x12\x10\n" +
-	"\x03map\x18\a \x03(\rR\x03map\x1a:\n" +
+	"\x03map\x18\a \x03(\rR\x03map\x12\x12\n" +
+	"\x04mode\x18\b \x01(\tR\x04mode\x12\x12\n" +
+	"\x04note\x18\t \x01(\tR\x04note\x1a:\n" +
 	"\fMetricsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\xc1\x01\n" +

@@ -17,11 +17,8 @@ import (
 	"io"
 	"time"
 
-	"go.etcd.io/bbolt"
-
 	"github.com/wringdb/wring/plugins/bolt/internal/page"
 	"github.com/wringdb/wring/plugins/bolt/internal/replace"
-	"github.com/wringdb/wring/plugins/bolt/internal/writer"
 	"github.com/wringdb/wring/sdk"
 )
 
@@ -38,6 +35,15 @@ const (
 	maxFill     = 1.0
 )
 
+// optionVerify is how far a compaction trusts the system. The new file is read
+// back in any case, as the operating system has it in memory; verifyFull reads
+// it again from the disk.
+const (
+	optionVerify  = "verify"
+	verifyWritten = "written"
+	verifyFull    = "full"
+)
+
 // New makes the backend. It is an sdk.Sweeper too.
 func New() sdk.Backend { return newBackend() }
 
@@ -45,8 +51,6 @@ func newBackend() *backend {
 	return &backend{
 		now:      time.Now,
 		random:   rand.Reader,
-		write:    writer.NewBolt,
-		open:     bbolt.Open,
 		lockWait: 100 * time.Millisecond,
 	}
 }
@@ -54,10 +58,6 @@ func newBackend() *backend {
 type backend struct {
 	now    func() time.Time
 	random io.Reader // for the names of temps
-	write  writer.New
-	open   opener // of the store
-	// batch is the writer's BatchBytes; 0 for its default.
-	batch int64
 	// lockWait is how long a lock is waited for: a process that only looked
 	// at the file has given it back by then.
 	lockWait time.Duration
@@ -84,6 +84,12 @@ func (b *backend) Describe(context.Context) (sdk.Description, error) {
 			Default: defaultFill,
 			Min:     sdk.Bound(minFill),
 			Max:     sdk.Bound(maxFill),
+		}, {
+			Name:    optionVerify,
+			Type:    sdk.TypeString,
+			Help:    "How the new file is verified: as the operating system has it when it has been written, or fully, by reading it back from the disk as well.",
+			Default: verifyWritten,
+			OneOf:   []string{verifyWritten, verifyFull},
 		}},
 		Signatures: signatures(),
 	}, nil
@@ -104,12 +110,19 @@ func signatures() []sdk.Signature {
 	return found
 }
 
-// fillOf returns the option, or its default where nobody resolved the options.
-func fillOf(options sdk.Options) float64 {
-	if fill := options.Number(optionFill); fill != 0 {
-		return max(minFill, min(maxFill, fill))
+// options as the schema has them.
+type options struct {
+	fill   float64
+	verify string
+}
+
+// optionsOf reads the options, or their defaults where nobody resolved them.
+func optionsOf(given sdk.Options) options {
+	o := options{fill: defaultFill, verify: given.String(optionVerify)}
+	if fill := given.Number(optionFill); fill != 0 {
+		o.fill = max(minFill, min(maxFill, fill))
 	}
-	return defaultFill
+	return o
 }
 
 var (

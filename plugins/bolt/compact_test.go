@@ -141,7 +141,7 @@ func TestGrowthTailIsNoGain(t *testing.T) {
 func TestCompactKeepsWhatIsSmaller(t *testing.T) {
 	path := generate(t, bolttest.Spec{Seed: 1, LiveBytes: 300 << 10, Shape: bolttest.ShapeDense})
 	c := &compaction{
-		backend: newBackend(), ctx: context.Background(), fill: 0.2,
+		backend: newBackend(), ctx: context.Background(), options: options{fill: 0.2},
 		meter: &meter{ctx: context.Background(), now: time.Now, report: func(sdk.Progress) {}},
 	}
 	was := state(t, path)
@@ -150,7 +150,8 @@ func TestCompactKeepsWhatIsSmaller(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.source.close()
-	if err := errors.Join(c.check(), c.source.openDB(atOnce)); err != nil {
+	size := func() (int64, error) { return c.source.size.TotalBytes, nil }
+	if c.found, err = probe.Measure(c.ctx, c.source.file, size, probeConfig(0.2)); err != nil {
 		t.Fatal(err)
 	}
 	temp, err := replace.NewTemp(path, c.source.file, c.found.Meta.TxID, c.backend.random)
@@ -188,32 +189,17 @@ func TestUnchanged(t *testing.T) {
 		if now := state(t, path); now != was {
 			t.Errorf("no freelist %v: a no-op changed the file", noFreelist)
 		}
-		// Opening it through bbolt for reading, as a compaction does.
-		s, err := newBackend().openSource(context.Background(), path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := s.openDB(atOnce); err != nil {
-			t.Fatal(err)
-		}
-		if err := errors.Join(s.endRead(), s.release()); err != nil {
-			t.Fatal(err)
-		}
-		if now := state(t, path); now != was {
-			t.Errorf("no freelist %v: reading through bbolt changed the file", noFreelist)
-		}
 	}
 }
 
 func TestCompactProgress(t *testing.T) {
 	path := generate(t, fragmented())
 	b := newBackend()
-	b.batch = 50_000
 	// A clock that runs makes every look at it worth a report.
 	tick := time.Now()
 	b.now = func() time.Time { tick = tick.Add(reportEvery); return tick }
 	var all []sdk.Progress
-	if _, err := b.Compact(context.Background(), request(path), func(p sdk.Progress) { all = append(all, p) }); err != nil {
+	if _, err := b.Compact(context.Background(), fullRequest(path), func(p sdk.Progress) { all = append(all, p) }); err != nil {
 		t.Fatal(err)
 	}
 	written, err := fileSizeOf(path)
@@ -237,10 +223,10 @@ func TestCompactProgress(t *testing.T) {
 		}
 		last = p
 	}
-	if want := []string{"check", "copy", "sync", "verify", "replace"}; !slices.Equal(phases, want) {
+	if want := []string{"copy", "sync", "verify", "replace"}; !slices.Equal(phases, want) {
 		t.Errorf("phases %q, want %q", phases, want)
 	}
-	for _, phase := range []string{"check", "copy", "verify"} {
+	for _, phase := range []string{"copy", "verify"} {
 		if during[phase] < 2 {
 			t.Errorf("%d reports in the middle of %s", during[phase], phase)
 		}
@@ -251,14 +237,14 @@ func TestCompactProgress(t *testing.T) {
 }
 
 func TestCompactCancelled(t *testing.T) {
-	for _, phase := range []string{"check", "copy", "sync", "verify", "replace"} {
+	for _, phase := range []string{"copy", "sync", "verify", "replace"} {
 		t.Run(phase, func(t *testing.T) {
 			path := generate(t, fragmented())
 			was := state(t, path)
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()
 			var asked time.Time
-			_, err := New().Compact(ctx, request(path), func(p sdk.Progress) {
+			_, err := New().Compact(ctx, fullRequest(path), func(p sdk.Progress) {
 				if p.Phase == phase && asked.IsZero() {
 					asked = time.Now()
 					cancel()
@@ -277,62 +263,6 @@ func TestCompactCancelled(t *testing.T) {
 			compact(t, path)
 		})
 	}
-}
-
-// bbolt reads a file without a freelist as a whole when it opens it. Meanwhile
-// the compaction is seen to live, and can be cancelled; the lock is given back
-// when bbolt is done.
-func TestCompactCancelledWhileTheStoreIsOpened(t *testing.T) {
-	spec := fragmented()
-	spec.NoFreelistSync = true
-	path := generate(t, spec)
-	was := state(t, path)
-	b := newBackend()
-	opening, goOn := make(chan struct{}), make(chan struct{})
-	b.open = func(path string, mode os.FileMode, options *bbolt.Options) (*bbolt.DB, error) {
-		close(opening)
-		<-goOn
-		return bbolt.Open(path, mode, options)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	beats := 0
-	result := make(chan error, 1)
-	go func() {
-		_, err := b.Compact(ctx, request(path), func(sdk.Progress) {
-			select {
-			case <-opening:
-				if beats++; beats == 3 {
-					cancel()
-				}
-			default:
-			}
-		})
-		result <- err
-	}()
-	select {
-	case err := <-result:
-		if !errors.Is(err, sdk.ErrCancelled) || beats < 3 {
-			t.Errorf("after %d beats: error %v, want ErrCancelled", beats, err)
-		}
-	case <-time.After(10 * time.Second):
-		t.Error("the compaction goes on while the store is opened")
-		close(goOn)
-		if err := <-result; !errors.Is(err, sdk.ErrCancelled) {
-			t.Errorf("error %v, want ErrCancelled", err)
-		}
-		return
-	}
-	if _, err := New().Compact(context.Background(), request(path), func(sdk.Progress) {}); !errors.Is(err, sdk.ErrBusy) {
-		t.Errorf("compacted while bbolt has the store: error %v, want ErrBusy", err)
-	}
-	close(goOn)
-	eventually(t, "the store is closed", func() bool { return opened(t, path) == 0 })
-	if now := state(t, path); now != was {
-		t.Error("the store has changed")
-	}
-	onlyTheStore(t, path)
-	compact(t, path)
 }
 
 // The path is the application's again as soon as the new file is there.
@@ -358,33 +288,15 @@ func TestCompactOfAStoreThatIsMovedAway(t *testing.T) {
 func TestCompactKeepsToItsRate(t *testing.T) {
 	path := generate(t, bolttest.Spec{Seed: 1, LiveBytes: 100 << 10, GarbageRatio: 0.6})
 	r := request(path)
-	r.Limits.BytesPerSecond = 2 << 20
+	r.Pace = sdk.NewPace(2 << 20)
 	began := time.Now()
 	var last sdk.Progress
 	if _, err := New().Compact(context.Background(), r, func(p sdk.Progress) { last = p }); err != nil {
 		t.Fatal(err)
 	}
-	least := time.Duration(float64(last.BytesRead+last.BytesWritten)/float64(2<<20)*float64(time.Second)) - 2*credit
+	least := time.Duration(float64(last.BytesRead+last.BytesWritten)/float64(2<<20)*float64(time.Second)) - 200*time.Millisecond
 	if took := time.Since(began); took < least {
 		t.Errorf("%d bytes read and %d written in %v, want %v at least", last.BytesRead, last.BytesWritten, took, least)
-	}
-}
-
-func TestPace(t *testing.T) {
-	now := time.Unix(0, 0)
-	p := pace{bytesPerSecond: 1000}
-	if wait := p.wait(now, 100); wait != 0 {
-		t.Errorf("the first tenth of a second costs %v", wait)
-	}
-	if wait := p.wait(now, 500); wait != 500*time.Millisecond {
-		t.Errorf("half a second's bytes cost %v", wait)
-	}
-	now = now.Add(10 * time.Second) // idle time is not saved up
-	if wait := p.wait(now, 1000); wait != time.Second-credit {
-		t.Errorf("a second's bytes after a rest cost %v", wait)
-	}
-	if wait := (&pace{}).wait(now, 1<<40); wait != 0 {
-		t.Errorf("no limit, but a wait of %v", wait)
 	}
 }
 
@@ -473,7 +385,7 @@ func TestLongNames(t *testing.T) {
 	}
 }
 
-// Verification notices what a writer has lost.
+// Verification notices what has become of the new file on its way to the disk.
 func TestCompactVerifies(t *testing.T) {
 	path := generate(t, fragmented())
 	was := state(t, path)
@@ -501,9 +413,9 @@ func TestCompactVerifies(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, err := b.Compact(context.Background(), request(path), func(sdk.Progress) {})
-	if !errors.Is(err, sdk.ErrInternal) || !strings.Contains(err.Error(), "differs") {
-		t.Errorf("error %v, want that the new file differs", err)
+	_, err := b.Compact(context.Background(), fullRequest(path), func(sdk.Progress) {})
+	if !errors.Is(err, sdk.ErrInternal) || !strings.Contains(err.Error(), "not sound") || sdk.HintOf(err) == "" {
+		t.Errorf("error %v (hint %q), want that the new file is not sound", err, sdk.HintOf(err))
 	}
 	if now := state(t, path); now != was {
 		t.Error("the store has changed")

@@ -123,7 +123,6 @@ func TestNoSpaceDuringTheCopy(t *testing.T) {
 	was := state(t, path)
 	hog := filepath.Join(dir, "hog")
 	b := newBackend()
-	b.batch = 500_000
 	b.step = func(s replace.Step) {
 		if s != replace.StepTempCreated {
 			t.Errorf("came to the step %s", s)

@@ -9,8 +9,6 @@ import (
 	"runtime/debug"
 	"syscall"
 
-	berrors "go.etcd.io/bbolt/errors"
-
 	"github.com/wringdb/wring/plugins/bolt/internal/page"
 	"github.com/wringdb/wring/plugins/bolt/internal/probe"
 	"github.com/wringdb/wring/plugins/bolt/internal/replace"
@@ -47,8 +45,6 @@ func explain(doing string, err error) error {
 			WithHint("nothing was removed: a file of a compaction that was killed may have the content still; look at a copy of it with `bbolt check`, or restore a backup")
 	case errors.Is(err, page.ErrNoMeta):
 		return sdk.Errorf(sdk.ErrCorrupt, "%s: %w: it is no bbolt file, or both its metas are broken", doing, err).WithHint(hintCorrupt)
-	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrVersionMismatch), errors.Is(err, berrors.ErrChecksum):
-		return sdk.Errorf(sdk.ErrCorrupt, "%s: bbolt cannot open it: %w", doing, err).WithHint(hintCorrupt)
 	case errors.Is(err, probe.ErrMoving):
 		busy := sdk.Errorf(sdk.ErrBusy, "%s: %w", doing, err)
 		return busy.WithHint("try again when there is less to write, or measure at depth sampled, which reads less at a time")
@@ -74,16 +70,32 @@ func explain(doing string, err error) error {
 	return fmt.Errorf("%s: %w", doing, err)
 }
 
-// contain runs code of bbolt, which panics on pages that are not as it expects
-// them and faults where the mapped file cannot be read.
+// contain runs code that reads mapped files, which faults where a file cannot be
+// read: it has been cut short, or its disk is failing.
 func contain(doing string, call func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
-		if p := recover(); p != nil {
-			err = sdk.Errorf(sdk.ErrCorrupt, "%s: bbolt panicked: %v", doing, p).WithHint(hintCorrupt)
+		switch p := recover().(type) {
+		case nil:
+		case interface{ Addr() uintptr }: // the runtime's, of a fault
+			err = sdk.Errorf(sdk.ErrCorrupt, "%s: a page cannot be read: the file has been cut short, or the disk is failing", doing).WithHint(hintCorrupt)
+		default:
+			// Perhaps in a goroutine where nobody else would catch it.
+			err = sdk.Errorf(sdk.ErrInternal, "%s: panic: %v\n%s", doing, p, debug.Stack()).
+				WithHint("the store is as it was; please report this")
 		}
 	}()
 	return call()
+}
+
+// unsound is what an audit of a new file finds.
+func unsound(path string, err error) error {
+	var damage *page.Error
+	if !errors.As(err, &damage) && !errors.Is(err, page.ErrNoMeta) {
+		return err
+	}
+	return sdk.Errorf(sdk.ErrInternal, "compact %s: the new file is not sound: %w", path, err).
+		WithHint("the store is as it was; please report this, with the output of `bbolt check FILE`")
 }
 
 func followLinks(path string) (string, error) { return filepath.EvalSymlinks(path) }

@@ -9,7 +9,6 @@ import (
 	"github.com/wringdb/wring/plugins/bolt/internal/page"
 	"github.com/wringdb/wring/plugins/bolt/internal/probe"
 	"github.com/wringdb/wring/plugins/bolt/internal/replace"
-	"github.com/wringdb/wring/plugins/bolt/internal/writer"
 	"github.com/wringdb/wring/sdk"
 )
 
@@ -45,7 +44,7 @@ func (b *backend) measure(ctx context.Context, req sdk.FragmentationRequest) (sd
 		return sdk.Fragmentation{}, err
 	}
 	defer f.Close()
-	config := probeConfig(fillOf(req.Options))
+	config := probeConfig(optionsOf(req.Options).fill)
 	config.Picture = true
 	switch req.Depth {
 	case sdk.DepthQuick:
@@ -72,7 +71,7 @@ func (b *backend) measure(ctx context.Context, req sdk.FragmentationRequest) (sd
 }
 
 func probeConfig(fill float64) probe.Config {
-	return probe.Config{Depth: probe.Exact, Fill: fill, SparePages: writer.SparePages}
+	return probe.Config{Depth: probe.Sampled, Fill: fill}
 }
 
 // openToRead opens a regular file; opening anything else might block.

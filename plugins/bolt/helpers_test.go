@@ -63,14 +63,13 @@ func play(role, path string) error {
 		return errors.Join(put(db, "late", "write"), db.Close())
 	case "compact": // and dies at a step
 		b := newBackend()
-		b.batch = 100_000
 		b.step = func(s replace.Step) {
 			if string(s) == argument {
 				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 				select {}
 			}
 		}
-		_, err := b.Compact(context.Background(), request(path), func(p sdk.Progress) {
+		_, err := b.Compact(context.Background(), fullRequest(path), func(p sdk.Progress) {
 			if p.Phase == argument && p.Done > 0 {
 				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 				select {}
@@ -204,6 +203,13 @@ func (p *process) end() (string, error) {
 
 func request(path string) sdk.CompactRequest {
 	return sdk.CompactRequest{Store: sdk.Store{Path: path}}
+}
+
+// fullRequest asks for a compaction with all verification that there is.
+func fullRequest(path string) sdk.CompactRequest {
+	r := request(path)
+	r.Options = sdk.Options{optionVerify: verifyFull}
+	return r
 }
 
 func generate(t *testing.T, spec bolttest.Spec) string {

@@ -25,7 +25,7 @@ type meter struct {
 	ctx    context.Context
 	now    func() time.Time
 	report func(sdk.Progress)
-	pace   pace
+	pace   *sdk.Pace
 
 	progress sdk.Progress
 	reported time.Time // when the last report was made
@@ -55,21 +55,14 @@ func (m *meter) add(done, read, written int64) error {
 	if err := m.ctx.Err(); err != nil {
 		return err
 	}
-	now := m.now()
-	m.beat(now)
-	for wait := m.pace.wait(now, bytes); wait > 0; {
-		nap := min(wait, reportEvery)
-		timer := time.NewTimer(nap)
-		select {
-		case <-m.ctx.Done():
-			timer.Stop()
-			return m.ctx.Err()
-		case <-timer.C:
-			m.beat(m.now())
+	m.beat(m.now())
+	m.pace.Account(bytes)
+	for {
+		if due, err := m.pace.Nap(m.ctx, reportEvery); due || err != nil {
+			return err
 		}
-		wait -= nap
+		m.beat(m.now())
 	}
-	return nil
 }
 
 // end reports the phase as done in full.
@@ -118,25 +111,4 @@ func (m *meter) run(ctx context.Context, work func() error) error {
 			m.tell()
 		}
 	}
-}
-
-// pace keeps a rate over time; the zero value has no limit.
-type pace struct {
-	bytesPerSecond int64
-	due            time.Time // when the bytes so far should have been done
-}
-
-// credit is how much time may be saved up by being slower than the rate.
-const credit = 100 * time.Millisecond
-
-// wait returns how long to wait after so many more bytes.
-func (p *pace) wait(now time.Time, bytes int64) time.Duration {
-	if p.bytesPerSecond <= 0 {
-		return 0
-	}
-	if earliest := now.Add(-credit); p.due.Before(earliest) {
-		p.due = earliest
-	}
-	p.due = p.due.Add(time.Duration(float64(bytes) / float64(p.bytesPerSecond) * float64(time.Second)))
-	return max(0, p.due.Sub(now))
 }

@@ -1,153 +1,112 @@
 package content_test
 
 import (
-	"errors"
-	"path/filepath"
-	"slices"
+	"fmt"
 	"testing"
 
-	"go.etcd.io/bbolt"
+	"pgregory.net/rapid"
 
 	"github.com/wringdb/wring/plugins/bolt/internal/content"
 )
 
-// recorder writes events down.
-type recorder struct {
-	events []string
-	failAt string
+// item of a sequence: a key, or a bucket where within is not nil.
+type item struct {
+	key, value string
+	sequence   uint64
+	within     []item
 }
 
-func (r *recorder) note(event string) error {
-	r.events = append(r.events, event)
-	if event == r.failAt {
-		return errStop
+func sum(items []item) content.Sum {
+	var s content.Sum
+	for _, i := range items {
+		if i.within == nil {
+			s.Put([]byte(i.key), []byte(i.value))
+		} else {
+			s.Bucket([]byte(i.key), i.sequence, sum(i.within))
+		}
 	}
-	return nil
+	return s
 }
 
-var errStop = errors.New("stop")
-
-func (r *recorder) Enter(name []byte, sequence uint64) error {
-	return r.note("enter " + string(name) + " " + string(rune('0'+sequence)))
-}
-func (r *recorder) Leave() error                { return r.note("leave") }
-func (r *recorder) Put(key, value []byte) error { return r.note(string(key) + "=" + string(value)) }
-
-func open(t *testing.T) *bbolt.DB {
-	t.Helper()
-	db, err := bbolt.Open(filepath.Join(t.TempDir(), "a.db"), 0o600, &bbolt.Options{NoSync: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := db.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := db.Update(func(tx *bbolt.Tx) error {
-		a, err := tx.CreateBucket([]byte("a"))
-		if err != nil {
-			return err
-		}
-		empty, err := a.CreateBucket([]byte("empty"))
-		if err != nil {
-			return err
-		}
-		return errors.Join(
-			empty.SetSequence(7),
-			a.Put([]byte("z"), nil),
-			a.Put([]byte("b"), []byte("1")),
-			// A key beside the buckets, which only a cursor of the root shows.
-			tx.Cursor().Bucket().Put([]byte("root"), []byte("key")),
-		)
-	}); err != nil {
-		t.Fatal(err)
-	}
-	return db
-}
-
-func TestWalk(t *testing.T) {
-	db := open(t)
-	r := &recorder{}
-	if err := db.View(func(tx *bbolt.Tx) error { return content.Walk(tx, r) }); err != nil {
-		t.Fatal(err)
-	}
-	want := []string{"enter a 0", "b=1", "enter empty 7", "leave", "z=", "leave", "root=key"}
-	if !slices.Equal(r.events, want) {
-		t.Errorf("walked %q, want %q", r.events, want)
-	}
-}
-
-func TestWalkAndTeeStopAtAnError(t *testing.T) {
-	db := open(t)
-	for _, at := range []string{"enter a 0", "b=1", "leave", "z="} {
-		first, second := &recorder{failAt: at}, &recorder{}
-		err := db.View(func(tx *bbolt.Tx) error { return content.Walk(tx, content.Tee{first, second}) })
-		if !errors.Is(err, errStop) {
-			t.Errorf("at %q: error %v, want that of the visitor", at, err)
-		}
-		if got := first.events[len(first.events)-1]; got != at {
-			t.Errorf("at %q: went on to %q", at, got)
-		}
-		if len(second.events) != len(first.events)-1 {
-			t.Errorf("at %q: the second visitor saw %d events, want %d", at, len(second.events), len(first.events)-1)
-		}
-	}
-}
-
-func TestDigest(t *testing.T) {
-	type event struct {
-		kind     byte
-		a, b     string
-		sequence uint64
-	}
-	enter := func(name string, sequence uint64) event { return event{kind: 'B', a: name, sequence: sequence} }
-	put := func(key, value string) event { return event{kind: 'K', a: key, b: value} }
-	leave := event{kind: 'E'}
-	digest := func(events []event) *content.Digest {
-		d := content.NewDigest()
-		for _, e := range events {
-			var err error
-			switch e.kind {
-			case 'B':
-				err = d.Enter([]byte(e.a), e.sequence)
-			case 'E':
-				err = d.Leave()
-			case 'K':
-				err = d.Put([]byte(e.a), []byte(e.b))
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-		return d
-	}
-	contents := map[string][]event{
-		"nothing":                  nil,
-		"a bucket":                 {enter("a", 0), leave},
-		"a sequence":               {enter("a", 1), leave},
-		"another name":             {enter("b", 0), leave},
-		"an empty value":           {put("a", "")},
-		"a key":                    {enter("a", 0), put("k", "v"), leave},
-		"the key outside":          {enter("a", 0), leave, put("k", "v")},
-		"another boundary":         {enter("a", 0), put("kv", ""), leave},
-		"two keys":                 {enter("a", 0), put("k", "v"), put("l", "w"), leave},
-		"two keys in one":          {enter("a", 0), put("k", "vlw"), leave},
-		"a bucket beside a bucket": {enter("a", 0), leave, enter("b", 0), leave},
-		"a bucket in a bucket":     {enter("a", 0), enter("b", 0), leave, leave},
+func TestSumTellsContentsApart(t *testing.T) {
+	key := func(key, value string) item { return item{key: key, value: value} }
+	bucket := func(name string, sequence uint64, within ...item) item {
+		return item{key: name, sequence: sequence, within: append([]item{}, within...)}
 	}
 	seen := make(map[string]string)
-	for name, events := range contents {
-		sum := digest(events).Sum()
-		if again := digest(events).Sum(); again != sum {
-			t.Errorf("%s: %s, then %s", name, sum, again)
+	for name, items := range map[string][]item{
+		"nothing":                  nil,
+		"a bucket":                 {bucket("a", 0)},
+		"a sequence":               {bucket("a", 1)},
+		"another name":             {bucket("b", 0)},
+		"an empty value":           {key("a", "")},
+		"a key":                    {bucket("a", 0, key("k", "v"))},
+		"the key outside":          {bucket("a", 0), key("k", "v")},
+		"another boundary":         {bucket("a", 0, key("kv", ""))},
+		"key and value swapped":    {bucket("a", 0, key("v", "k"))},
+		"two keys":                 {bucket("a", 0, key("k", "v"), key("l", "w"))},
+		"in another order":         {bucket("a", 0, key("l", "w"), key("k", "v"))},
+		"two keys in one":          {bucket("a", 0, key("k", "vlw"))},
+		"a key twice":              {key("k", "v"), key("k", "v")},
+		"a bucket beside a bucket": {bucket("a", 0), bucket("b", 0)},
+		"a bucket in a bucket":     {bucket("a", 0, bucket("b", 0))},
+	} {
+		s := sum(items)
+		if other, ok := seen[s.String()]; ok {
+			t.Errorf("%s and %s have the same sum", name, other)
 		}
-		if other, ok := seen[sum]; ok {
-			t.Errorf("%s and %s have the same digest", name, other)
+		seen[s.String()] = name
+		root, otherRoot := content.File(0, s), content.File(1, s)
+		if root.String() == otherRoot.String() {
+			t.Errorf("%s: the root's sequence makes no difference", name)
 		}
-		seen[sum] = name
+		if root.Items != s.Items || root.Bytes != s.Bytes {
+			t.Errorf("%s: the file has %d items of %d bytes, its content %d of %d", name, root.Items, root.Bytes, s.Items, s.Bytes)
+		}
 	}
-	if d := digest(contents["two keys"]); d.Items != 3 || d.Bytes != 5 {
-		t.Errorf("counted %d items of %d bytes, want 3 of 5", d.Items, d.Bytes)
+	s := sum([]item{bucket("a", 0, key("k", "v"), key("l", "w"))})
+	if s.Items != 3 || s.Bytes != 5 {
+		t.Errorf("counted %d items of %d bytes, want 3 of 5", s.Items, s.Bytes)
+	}
+}
+
+// However a sequence is cut into parts, and those into parts again, the sum of
+// the whole follows from theirs.
+func TestSumFollowsFromParts(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		items := make([]item, rapid.IntRange(0, 40).Draw(t, "items"))
+		for i := range items {
+			items[i] = item{key: fmt.Sprint(rapid.IntRange(0, 3).Draw(t, "key")), value: rapid.String().Draw(t, "value")}
+			if rapid.IntRange(0, 9).Draw(t, "bucket") == 0 {
+				items[i].within = items[:i:i]
+			}
+		}
+		if got, want := combined(t, items), sum(items); got != want {
+			t.Fatalf("from its parts: %+v, at once: %+v", got, want)
+		}
+	})
+}
+
+// combined sums up parts.
+func combined(t *rapid.T, items []item) content.Sum {
+	if len(items) < 2 {
+		return sum(items)
+	}
+	cut := rapid.IntRange(0, len(items)).Draw(t, "cut")
+	if cut == 0 || cut == len(items) {
+		cut = len(items) / 2
+	}
+	var s content.Sum
+	s.Append(combined(t, items[:cut]))
+	s.Append(combined(t, items[cut:]))
+	return s
+}
+
+func BenchmarkSum(b *testing.B) {
+	key, value := make([]byte, 20), make([]byte, 220)
+	b.SetBytes(int64(len(key) + len(value)))
+	var s content.Sum
+	for b.Loop() {
+		s.Put(key, value)
 	}
 }

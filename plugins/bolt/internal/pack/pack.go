@@ -19,6 +19,10 @@ const MaxEntries = 0xFFFF - 1
 // MinChildren of a branch; bbolt splits none into less.
 const MinChildren = 2
 
+// maxNode is what a node may grow to by a second large value, in bytes. bbolt
+// addresses nodes of up to 2 GiB.
+const maxNode = 1 << 30
+
 // New makes the rule for pages of a size in bytes that are to be full up to
 // fill, 0.1 to 1.
 func New(pageSize int, fill float64) Rule {
@@ -31,6 +35,9 @@ func EntrySize(key, value int64) int64 { return page.ElementSize + key + value }
 // Pages that a node of so many bytes takes, its header among them.
 func (r Rule) Pages(used int64) int64 { return (used + r.pageSize - 1) / r.pageSize }
 
+// Limit is how many bytes a node of one page takes by small entries.
+func (r Rule) Limit() int64 { return r.limit }
+
 // Joins says whether an entry of next bytes goes into the open node, which has
 // count entries, at least one, that take used bytes with the node's header.
 //
@@ -42,7 +49,7 @@ func (r Rule) Pages(used int64) int64 { return (used + r.pageSize - 1) / r.pageS
 func (r Rule) Joins(used int64, count int, next int64) bool {
 	total := used + next
 	switch {
-	case count >= MaxEntries:
+	case count >= MaxEntries, total > maxNode:
 		return false
 	case total <= r.limit:
 		return true

@@ -25,6 +25,7 @@ func TestJoins(t *testing.T) {
 		{"a small one into the room beside a large one", 5016, 1, 3000, true},
 		{"a small one into the rest of overflow pages", 10016, 2, 2272, true},
 		{"a small one beyond the overflow pages", 10016, 2, 2273, false},
+		{"two of half the size that bbolt can address", 1<<30 - 4096, 1, 8192, false},
 		{"more than a header can count", 2000, pack.MaxEntries, 17, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {

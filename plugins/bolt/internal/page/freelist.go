@@ -13,6 +13,8 @@ type Freelist struct {
 	Pages int
 	// IDs are the free pages, ascending; nil unless they were asked for.
 	IDs []ID
+
+	start int64 // of the ids, from the start of the page
 }
 
 // countInList stands in a header whose count does not fit: the first id is
@@ -34,23 +36,22 @@ func (f *File) Freelist(ids bool) (Freelist, error) {
 	if ID(h.overflow) >= f.Meta.HighWater-id {
 		return Freelist{}, problem(id, "is a freelist that reaches beyond the high-water mark %d", f.Meta.HighWater)
 	}
-	list := Freelist{Count: int64(h.count), Pages: int(h.overflow) + 1}
-	start := int64(HeaderSize)
+	list := Freelist{Count: int64(h.count), Pages: int(h.overflow) + 1, start: HeaderSize}
 	if h.count == countInList {
 		n := binary.NativeEndian.Uint64(head[HeaderSize:])
 		if n > uint64(f.Meta.HighWater) {
 			return Freelist{}, problem(id, "lists %d free pages of %d", n, f.Meta.HighWater)
 		}
-		list.Count, start = int64(n), start+8
+		list.Count, list.start = int64(n), list.start+8
 	}
-	if start+8*list.Count > int64(list.Pages)*int64(f.Meta.PageSize) || list.Count > int64(f.Meta.HighWater)-2 {
+	if list.start+8*list.Count > int64(list.Pages)*int64(f.Meta.PageSize) || list.Count > int64(f.Meta.HighWater)-2 {
 		return Freelist{}, problem(id, "lists %d free pages of %d in %d pages", list.Count, f.Meta.HighWater, list.Pages)
 	}
 	if !ids {
 		return list, nil
 	}
 	raw := make([]byte, 8*list.Count)
-	if err := f.read(id, raw, f.Meta.Offset(id)+start); err != nil {
+	if err := f.read(id, raw, f.Meta.Offset(id)+list.start); err != nil {
 		return Freelist{}, err
 	}
 	list.IDs = make([]ID, list.Count)
@@ -66,4 +67,37 @@ func (f *File) Freelist(ids bool) (Freelist, error) {
 		last = free
 	}
 	return list, nil
+}
+
+// freeAtOnce is how many ids are read at a time.
+const freeAtOnce = 8 << 10
+
+// EachFree calls f with every page that the freelist names, in the order of the
+// file, without taking memory for all of them. It must not be called on a file
+// without a freelist.
+func (f *File) EachFree(call func(ID) error) error {
+	list, err := f.Freelist(false)
+	if err != nil {
+		return err
+	}
+	at := f.Meta.Offset(f.Meta.Freelist) + list.start
+	buf := make([]byte, 8*min(list.Count, freeAtOnce))
+	for left := list.Count; left > 0; {
+		part := buf[:8*min(left, freeAtOnce)]
+		if err := f.read(f.Meta.Freelist, part, at); err != nil {
+			return err
+		}
+		for ; len(part) > 0; part = part[8:] {
+			id := ID(binary.NativeEndian.Uint64(part))
+			if id < 2 || id >= f.Meta.HighWater {
+				return problem(f.Meta.Freelist, "lists page %d as free, outside of 2 to %d", id, f.Meta.HighWater-1)
+			}
+			if err := call(id); err != nil {
+				return err
+			}
+			left--
+		}
+		at += int64(len(buf))
+	}
+	return nil
 }

@@ -60,6 +60,8 @@ var ErrNoMeta = errors.New("no valid meta page")
 type Meta struct {
 	PageSize int
 	Root     ID
+	// Sequence of the root bucket.
+	Sequence uint64
 	// Freelist is NoFreelist in a file written with NoFreelistSync.
 	Freelist ID
 	// HighWater is the number of pages ever in use: no page from there on
@@ -133,6 +135,7 @@ func metaAt(r io.ReaderAt, offset int64) (m Meta, ok bool, err error) {
 	m = Meta{
 		PageSize:  int(u32(buf[8:])),
 		Root:      ID(u64(buf[16:])),
+		Sequence:  u64(buf[24:]),
 		Freelist:  ID(u64(buf[32:])),
 		HighWater: ID(u64(buf[40:])),
 		TxID:      u64(buf[48:]),

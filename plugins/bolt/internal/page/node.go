@@ -11,6 +11,7 @@ import (
 const (
 	flagBranch   = 0x01
 	flagLeaf     = 0x02
+	flagMeta     = 0x04
 	flagFreelist = 0x10
 )
 
@@ -23,7 +24,10 @@ const wholeLimit = 1 << 20
 
 // File reads the pages that one meta leads to.
 type File struct {
-	R    io.ReaderAt
+	R io.ReaderAt
+	// Data is the file mapped into memory, or nil. Nodes are not copied from
+	// there, so their bytes are valid as long as the mapping is.
+	Data []byte
 	Meta Meta
 }
 
@@ -76,8 +80,8 @@ func (f *File) Node(id ID, keys bool, buf *Buffer) (Node, error) {
 		return Node{}, problem(id, "is referenced but lies outside of 2 to %d", f.Meta.HighWater-1)
 	}
 	at := f.Meta.Offset(id)
-	first := buf.grow(f.Meta.PageSize)
-	if err := f.read(id, first, at); err != nil {
+	first, err := f.page(id, at, buf)
+	if err != nil {
 		return Node{}, err
 	}
 	h := parseHeader(first)
@@ -98,6 +102,13 @@ func (f *File) Node(id ID, keys bool, buf *Buffer) (Node, error) {
 	if want > n.size {
 		return Node{}, problem(id, "has %d entries, more than its %d bytes hold", n.Count, n.size)
 	}
+	if f.Data != nil {
+		if at+n.size > int64(len(f.Data)) {
+			return Node{}, beyondEnd(id)
+		}
+		n.data = f.Data[at : at+n.size : at+n.size]
+		return n, n.check()
+	}
 	if keys && n.size <= wholeLimit {
 		want = n.size
 	}
@@ -110,22 +121,62 @@ func (f *File) Node(id ID, keys bool, buf *Buffer) (Node, error) {
 	return n, n.check()
 }
 
+// Pages is how many pages the node at id has, by its header alone.
+func (f *File) Pages(id ID) (int, error) {
+	var head [HeaderSize]byte
+	if f.Data != nil {
+		first, err := f.page(id, f.Meta.Offset(id), nil)
+		if err != nil {
+			return 0, err
+		}
+		copy(head[:], first)
+	} else if err := f.read(id, head[:], f.Meta.Offset(id)); err != nil {
+		return 0, err
+	}
+	return int(parseHeader(head[:]).overflow) + 1, nil
+}
+
+// page returns the first page of a node.
+func (f *File) page(id ID, at int64, buf *Buffer) ([]byte, error) {
+	size := int64(f.Meta.PageSize)
+	if f.Data == nil {
+		first := buf.grow(int(size))
+		return first, f.read(id, first, at)
+	}
+	if at+size > int64(len(f.Data)) {
+		return nil, beyondEnd(id)
+	}
+	return f.Data[at : at+size], nil
+}
+
 // check bounds every entry of a node.
 func (n *Node) check() error {
 	if !n.Leaf && n.Count == 0 {
 		return problem(n.ID, "is a branch without children")
 	}
+	table := n.data[HeaderSize:][:n.Count*ElementSize]
 	for i := range n.Count {
-		pos, size := n.span(i)
-		if start := int64(HeaderSize + i*ElementSize); start+pos+size > n.size {
+		e := (*[ElementSize]byte)(table[i*ElementSize:])
+		var pos, key, value int64
+		if n.Leaf {
+			pos, key, value = int64(u32(e[4:])), int64(u32(e[8:])), int64(u32(e[12:]))
+		} else {
+			pos, key = int64(u32(e[0:])), int64(u32(e[4:]))
+		}
+		if pos < int64((n.Count-i)*ElementSize) {
+			return problem(n.ID, "has an entry (%d of %d) that lies within the table of entries", i+1, n.Count)
+		}
+		if int64(HeaderSize+i*ElementSize)+pos+key+value > n.size {
 			return problem(n.ID, "has an entry (%d of %d) that reaches beyond its end", i+1, n.Count)
 		}
-		if n.KeySize(i) == 0 {
+		if key == 0 {
 			return problem(n.ID, "has an empty key (entry %d of %d)", i+1, n.Count)
 		}
 	}
 	return nil
 }
+
+func u32(b []byte) uint32 { return binary.NativeEndian.Uint32(b) }
 
 func (n *Node) entry(i int) []byte { return n.data[HeaderSize+i*ElementSize:][:ElementSize] }
 
@@ -134,26 +185,25 @@ func (n *Node) entry(i int) []byte { return n.data[HeaderSize+i*ElementSize:][:E
 func (n *Node) span(i int) (pos, size int64) {
 	e := n.entry(i)
 	if n.Leaf {
-		u := binary.NativeEndian.Uint32
-		return int64(u(e[4:])), int64(u(e[8:])) + int64(u(e[12:]))
+		return int64(u32(e[4:])), int64(u32(e[8:])) + int64(u32(e[12:]))
 	}
-	return int64(binary.NativeEndian.Uint32(e)), int64(binary.NativeEndian.Uint32(e[4:]))
+	return int64(u32(e)), int64(u32(e[4:]))
 }
 
 // KeySize of an entry, in bytes.
 func (n *Node) KeySize(i int) int {
 	if n.Leaf {
-		return int(binary.NativeEndian.Uint32(n.entry(i)[8:]))
+		return int(u32(n.entry(i)[8:]))
 	}
-	return int(binary.NativeEndian.Uint32(n.entry(i)[4:]))
+	return int(u32(n.entry(i)[4:]))
 }
 
 // ValueSize of a leaf's entry, in bytes.
-func (n *Node) ValueSize(i int) int { return int(binary.NativeEndian.Uint32(n.entry(i)[12:])) }
+func (n *Node) ValueSize(i int) int { return int(u32(n.entry(i)[12:])) }
 
 // IsBucket says whether a leaf's entry is a bucket.
 func (n *Node) IsBucket(i int) bool {
-	return n.Leaf && binary.NativeEndian.Uint32(n.entry(i))&flagBucket != 0
+	return n.Leaf && u32(n.entry(i))&flagBucket != 0
 }
 
 // Child is the page that a branch's entry points to.
@@ -161,6 +211,17 @@ func (n *Node) Child(i int) ID { return ID(binary.NativeEndian.Uint64(n.entry(i)
 
 // Key of an entry.
 func (n *Node) Key(i int) ([]byte, error) { return n.bytes(i, 0, n.KeySize(i)) }
+
+// Item is the key and the value of a leaf's entry; the value of a bucket is its
+// header, with its page behind that if it is inline. Both are part of the
+// node's memory where that has been read whole, as it has from a mapped file.
+func (n *Node) Item(i int) (key, value []byte, err error) {
+	size, all := n.KeySize(i), []byte(nil)
+	if all, err = n.bytes(i, 0, size+n.ValueSize(i)); err != nil {
+		return nil, nil, err
+	}
+	return all[:size:size], all[size:], nil
+}
 
 // Used is how many bytes of the node its header, entries, keys and values take.
 func (n *Node) Used() int64 {
@@ -189,6 +250,7 @@ func (n *Node) bytes(i, skip, size int) ([]byte, error) {
 
 // Bucket is the value of a leaf's entry that is a bucket.
 type Bucket struct {
+	Sequence uint64
 	// Root is the page of its tree; 0 for a bucket whose only leaf is Inline.
 	Root   ID
 	Inline Node
@@ -204,7 +266,7 @@ func (n *Node) Bucket(i int) (Bucket, error) {
 	if err != nil {
 		return Bucket{}, err
 	}
-	b := Bucket{Root: ID(binary.NativeEndian.Uint64(head))}
+	b := Bucket{Root: ID(binary.NativeEndian.Uint64(head)), Sequence: binary.NativeEndian.Uint64(head[8:])}
 	if b.Root != 0 {
 		return b, nil
 	}
@@ -238,10 +300,12 @@ func (f *File) read(id ID, b []byte, at int64) error {
 
 func readError(id ID, err error) error {
 	if errors.Is(err, io.EOF) {
-		return problem(id, "lies beyond the end of the file")
+		return beyondEnd(id)
 	}
 	return fmt.Errorf("read page %d: %w", id, err)
 }
+
+func beyondEnd(id ID) error { return problem(id, "lies beyond the end of the file") }
 
 // Bytes is the size of the node's pages.
 func (n *Node) Bytes() int64 { return n.size }

@@ -40,9 +40,6 @@ type Config struct {
 	SamplePages int
 	// Picture asks for Measurement.Map.
 	Picture bool
-	// SparePages are those that the writer makes beside metas and trees, the
-	// freelist's among them.
-	SparePages int64
 }
 
 // Measurement of one committed state of a file.
@@ -177,7 +174,7 @@ func measure(ctx context.Context, r io.ReaderAt, meta page.Meta, c Config, try i
 	switch {
 	case c.Depth == Quick && meta.Freelist != page.NoFreelist:
 		m.quick(list, p)
-		m.predict(c)
+		m.predict()
 		return m, nil
 	case c.Depth == Exact || int64(meta.HighWater)-m.FreePages <= int64(limit):
 		if err := m.walk(file, list, c, p); err != nil {
@@ -188,7 +185,7 @@ func measure(ctx context.Context, r io.ReaderAt, meta page.Meta, c Config, try i
 			return m, err
 		}
 	}
-	m.predict(c)
+	m.predict()
 	return m, nil
 }
 
@@ -280,6 +277,10 @@ func (t *Tally) scale(factor float64) {
 }
 
 // predict fills in PackedBytes.
-func (m *Measurement) predict(c Config) {
-	m.PackedBytes = (2 + m.PackedPages + c.SparePages) * int64(m.Meta.PageSize)
+func (m *Measurement) predict() {
+	head := int64(3) // metas and freelist
+	if m.Meta.Freelist == page.NoFreelist {
+		head--
+	}
+	m.PackedBytes = (head + m.PackedPages) * int64(m.Meta.PageSize)
 }

@@ -1,0 +1,193 @@
+package bolt
+
+import (
+	"github.com/wringdb/wring/plugins/bolt/internal/audit"
+	"github.com/wringdb/wring/plugins/bolt/internal/content"
+	"github.com/wringdb/wring/plugins/bolt/internal/page"
+	"github.com/wringdb/wring/plugins/bolt/internal/replace"
+	"github.com/wringdb/wring/plugins/bolt/internal/walk"
+	"github.com/wringdb/wring/plugins/bolt/internal/writer"
+	"github.com/wringdb/wring/sdk"
+)
+
+// copyTo writes the content into the new file, and audits that as it grows.
+// Reading and packing go on in this goroutine, while another one writes and
+// audits what has been written.
+func (c *compaction) copyTo(temp *replace.Temp) error {
+	meta := c.found.Meta
+	c.meter.begin(phaseCopy, "bytes", c.found.TreePages()*int64(meta.PageSize))
+	mapping, err := page.Map(c.source.file, meta.Bytes())
+	if err != nil {
+		return err
+	}
+	defer mapping.Close()
+	file := &page.File{R: c.source.file, Data: mapping.Data, Meta: meta}
+
+	config := writer.Config{
+		PageSize:   meta.PageSize,
+		Fill:       c.options.fill,
+		NoFreelist: meta.Freelist == page.NoFreelist,
+		Sequence:   meta.Sequence,
+		TxID:       meta.TxID + 1,
+		Accept:     func(n int64) error { return c.meter.add(0, 0, n) },
+	}
+	auditor := audit.New(temp.File, meta.PageSize, firstPage(meta))
+	defer auditor.Close()
+	var begun int64
+	config.Written = func(end int64) error {
+		beginWriting(temp.File, begun, end)
+		begun = end
+		return c.audit(temp, func() error { return auditor.To(end) })
+	}
+	w := writer.New(c.ctx, temp.File, config)
+	defer w.Abort()
+
+	copied := &copier{to: w, meter: c.meter, sums: make([]content.Sum, 1)}
+	if err := contain("read "+c.source.path, func() error {
+		reached, err := walk.Walk(file, copied)
+		if err != nil {
+			return err
+		}
+		return checkFree(file, reached)
+	}); err != nil {
+		return err
+	}
+	c.before = content.File(meta.Sequence, copied.sums[0])
+	if _, err := w.Finish(); err != nil {
+		return err
+	}
+	c.meter.end()
+	return c.audit(temp, func() (err error) {
+		c.after, err = auditor.Finish()
+		return err
+	})
+}
+
+// audit runs a part of an audit of the new file.
+func (c *compaction) audit(temp *replace.Temp, part func() error) error {
+	return unsound(c.source.path, contain("audit "+temp.Path, part))
+}
+
+// checkFree makes sure that no page is in use and on the freelist: the store
+// would be damaged, and what has been read of it perhaps too.
+func checkFree(file *page.File, reached *walk.Pages) error {
+	if file.Meta.Freelist == page.NoFreelist {
+		return nil
+	}
+	return file.EachFree(func(id page.ID) error {
+		if reached.Has(id) {
+			return &page.Error{Page: id, Problem: "is in use and on the freelist"}
+		}
+		return nil
+	})
+}
+
+// copier hands what a walk visits to a writer, and sums it up.
+type copier struct {
+	to    *writer.Writer
+	meter *meter
+	names []bucketName
+	sums  []content.Sum // of the buckets that are open, the root's first
+}
+
+type bucketName struct {
+	name     []byte
+	sequence uint64
+}
+
+// Node implements walk.Visitor.
+func (c *copier) Node(n *page.Node, _ int) error { return c.meter.add(n.Bytes(), n.Bytes(), 0) }
+
+// Item implements walk.Visitor.
+func (c *copier) Item(n *page.Node, i int) error {
+	key, value, err := n.Item(i)
+	if err != nil {
+		return err
+	}
+	c.sums[len(c.sums)-1].Put(key, value)
+	return c.to.Put(key, value)
+}
+
+// Enter implements walk.Visitor.
+func (c *copier) Enter(n *page.Node, i int, b *page.Bucket) error {
+	name, err := n.Key(i)
+	if err != nil {
+		return err
+	}
+	c.names = append(c.names, bucketName{name, b.Sequence})
+	c.sums = append(c.sums, content.Sum{})
+	return c.to.Enter(name, b.Sequence)
+}
+
+// Leave implements walk.Visitor.
+func (c *copier) Leave() error {
+	last := len(c.names) - 1
+	bucket, within := c.names[last], c.sums[last+1]
+	c.names, c.sums = c.names[:last], c.sums[:last+1]
+	c.sums[last].Bucket(bucket.name, bucket.sequence, within)
+	return c.to.Leave()
+}
+
+// verify holds the new file against the old one, and with the option reads it
+// once more, from the disk.
+func (c *compaction) verify(temp *replace.Temp) error {
+	info, err := temp.File.Stat()
+	if err != nil {
+		return err
+	}
+	c.packed = sizeOf(info)
+	if c.packed.AllocatedBytes > c.source.size.AllocatedBytes-int64(c.found.Meta.PageSize) {
+		return errNotSmaller
+	}
+	if c.options.verify == verifyFull {
+		if err := c.readBack(temp, info.Size()); err != nil {
+			return err
+		}
+	}
+	if c.before != c.after {
+		return sdk.Errorf(sdk.ErrInternal, "compact %s: the new file differs: %s with %d items and %d bytes before, %s with %d items and %d bytes after",
+			c.source.path, &c.before, c.before.Items, c.before.Bytes, &c.after, c.after.Items, c.after.Bytes).
+			WithHint("the store is as it was; please report this, with the output of `bbolt check FILE`")
+	}
+	c.meter.begin(phaseReplace, "files", 1)
+	return nil
+}
+
+// readBack audits the new file as the disk has it.
+func (c *compaction) readBack(temp *replace.Temp, size int64) error {
+	dropCache(temp.File)
+	c.meter.begin(phaseVerify, "bytes", size)
+	auditor := audit.New(temp.File, c.found.Meta.PageSize, firstPage(c.found.Meta))
+	defer auditor.Close()
+	// Whole pages: both numbers are powers of two.
+	step := max(readBackStep, int64(c.found.Meta.PageSize))
+	for end := min(step, size); ; end = min(end+step, size) {
+		if err := c.meter.add(step, step, 0); err != nil {
+			return err
+		}
+		if err := c.audit(temp, func() error { return auditor.To(end) }); err != nil {
+			return err
+		}
+		if end == size {
+			break
+		}
+	}
+	if err := c.audit(temp, func() (err error) {
+		c.after, err = auditor.Finish()
+		return err
+	}); err != nil {
+		return err
+	}
+	c.meter.end()
+	return nil
+}
+
+// readBackStep is how many bytes are audited between two looks at the context.
+const readBackStep = int64(lookBytes)
+
+// firstPage of the trees in a new file.
+func firstPage(meta page.Meta) page.ID {
+	return writer.Config{NoFreelist: meta.Freelist == page.NoFreelist}.FirstPage()
+}
+
+var _ walk.Visitor = (*copier)(nil)

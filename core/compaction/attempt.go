@@ -120,7 +120,7 @@ func (t *turn) compact(a *access, d policy.Decision) verdict {
 	})
 	req := sdk.CompactRequest{
 		Store: a.target, Mode: t.store.Mode, Options: sdk.Options(t.store.Options),
-		Limits: sdk.Limits{BytesPerSecond: t.store.LimitBytesPerSecond},
+		Limits: sdk.Limits{BytesPerSecond: t.pace.Rate()}, Pace: t.pace,
 	}
 	t.progress.Store(&sdk.Progress{})
 	progress := &reporter{turn: t}

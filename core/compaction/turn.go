@@ -25,6 +25,8 @@ type turn struct {
 	configured string // name of store, or of the pattern that found it
 	// place is where the store is when links are followed; empty for an owner's.
 	place string
+	// pace is the store's limit, which may change.
+	pace *sdk.Pace
 	// parts are the stores of the request that this turn belongs to.
 	parts []*requested
 
@@ -66,6 +68,7 @@ func stallTimeout(store config.Store) time.Duration {
 func (r *Runner) newTurn(ctx context.Context, run string, req Request, configured, store config.Store, err error) *turn {
 	t := &turn{
 		runner: r, run: run, request: req, store: store, configured: configured.Name, place: placeOf(store),
+		pace:   sdk.NewPace(store.LimitBytesPerSecond),
 		done:   make(chan struct{}),
 		result: history.Result{Store: store.Name, Plugin: store.Plugin, Path: store.Path, Run: run},
 	}

@@ -155,10 +155,12 @@ func (h *host) Reload(ctx context.Context) error {
 	return nil
 }
 
-// adopt puts a configuration into force. Runs under way end under the old one.
+// adopt puts a configuration into force. Runs under way end under the old one,
+// but for what Adjust gives them.
 func (h *host) adopt(loaded *config.Config, plugins *catalog.Catalog) {
 	h.supervisor.Reconfigure(plugins)
 	h.runner.Reconfigure(loaded.MaxParallel, loaded.Groups)
+	h.runner.Adjust(loaded.Stores)
 	h.history.SetKeep(loaded.KeepHistory)
 	h.mu.Lock()
 	old := make(map[string]config.Store, len(h.current.Stores))

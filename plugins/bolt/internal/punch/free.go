@@ -3,12 +3,12 @@ package punch
 import (
 	"context"
 	"errors"
-	"io"
+	"fmt"
 	"iter"
 	"os"
-	"slices"
 
 	"github.com/wringdb/wring/plugins/bolt/internal/page"
+	"github.com/wringdb/wring/plugins/bolt/internal/walk"
 )
 
 // Free is what one committed state of a file does not need: runs of free
@@ -45,70 +45,21 @@ func (s span) parts(most int64) iter.Seq[span] {
 // high-water mark is left as it is: the next transactions will use it.
 const growthRoom = 16 << 20
 
-// Checked finds what is free, and makes sure that it is: it walks the trees, so
-// that no page which they need counts as free, whatever the freelist says. A
-// freelist that lists such a page is damage, reported as *page.Error, as is any
-// other; so is page.ErrNoMeta. A file without a freelist has free what the
-// trees do not reach. Pages that are lost, neither reachable nor on the
-// freelist, are not free: whoever repairs the file may want to see them.
+// Checked finds what is free, and makes sure that it is: pages that the trees
+// reach never count as free, whatever the freelist says. A freelist that lists
+// such a page is damage, reported as *page.Error. A file without a freelist has
+// free what the trees do not reach. Pages that are lost, neither reached nor on
+// the freelist, are not free: whoever repairs the file may want to see them.
 //
-// Nobody may write to the file meanwhile. Bytes are read through r, which is f
-// or accounts for what it reads from f.
-func Checked(ctx context.Context, f *os.File, r io.ReaderAt, c Config) (*Free, error) {
-	file, size, err := open(f, r)
-	if err != nil {
-		return nil, err
-	}
-	reached, err := reach(ctx, file)
+// Reached is what walk.Walk, or Reach, has returned for the same file. Nobody
+// may have written to that since.
+func Checked(f *os.File, file *page.File, reached *walk.Pages, c Config) (*Free, error) {
+	size, err := sizeOf(f, file.Meta)
 	if err != nil {
 		return nil, err
 	}
 	free := &Free{Meta: file.Meta, size: size, minRun: c.minRun(), checked: true}
-	if file.Meta.Freelist == page.NoFreelist {
-		free.collect(unreached(reached, file.Meta.HighWater))
-		return free, nil
-	}
-	list, err := freelist(file, reached)
-	if err != nil {
-		return nil, err
-	}
-	free.collect(slices.Values(list))
-	return free, nil
-}
-
-// freelist reads the list and holds it against what the trees reach.
-func freelist(file *page.File, reached *pageSet) ([]page.ID, error) {
-	list, err := file.Freelist(true)
-	if err != nil {
-		return nil, err
-	}
-	first, end := file.Meta.Freelist, file.Meta.Freelist+page.ID(list.Pages)
-	for id := first; id < end; id++ {
-		if reached.has(id) {
-			return nil, damage(id, "holds the freelist and is in use by a tree")
-		}
-	}
-	for _, id := range list.IDs {
-		if reached.has(id) {
-			return nil, damage(id, "is in use and on the freelist")
-		}
-		if id >= first && id < end {
-			return nil, damage(id, "holds the freelist and is on it")
-		}
-	}
-	return list.IDs, nil
-}
-
-// unreached goes through the pages below the high-water mark that are neither
-// metas nor in the set.
-func unreached(reached *pageSet, highWater page.ID) iter.Seq[page.ID] {
-	return func(yield func(page.ID) bool) {
-		for id := page.ID(2); id < highWater; id++ {
-			if !reached.has(id) && !yield(id) {
-				return
-			}
-		}
-	}
+	return free, free.find(file, reached)
 }
 
 // Listed finds what the freelist says is free, for measuring. A file without
@@ -116,23 +67,18 @@ func unreached(reached *pageSet, highWater page.ID) iter.Seq[page.ID] {
 // faster than it can be read the error is ErrMoving.
 func Listed(ctx context.Context, f *os.File, c Config) (*Free, error) {
 	for range listedTries {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		file, size, err := open(f, f)
+		meta, err := page.ReadMeta(f)
 		if err != nil {
 			return nil, err
 		}
-		free := &Free{Meta: file.Meta, size: size, minRun: c.minRun()}
-		err = free.list(ctx, file)
+		free, err := listed(ctx, f, meta, c)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		// What was read counts only if the newest meta is the same still: a page
 		// that this meta leads to is not written before the next one is on disk.
-		again, metaErr := page.ReadMeta(f)
-		if metaErr == nil && again == file.Meta {
+		if again, metaErr := page.ReadMeta(f); metaErr == nil && again == meta {
 			return free, err
-		}
-		if err != nil && ctx.Err() != nil {
-			return nil, err
 		}
 	}
 	return nil, ErrMoving
@@ -144,42 +90,108 @@ var ErrMoving = errors.New("the file is being written faster than its free pages
 
 const listedTries = 8
 
-func (free *Free) list(ctx context.Context, file *page.File) error {
-	if file.Meta.Freelist == page.NoFreelist {
-		reached, err := reach(ctx, file)
-		if err != nil {
-			return err
+func listed(ctx context.Context, f *os.File, meta page.Meta, c Config) (*Free, error) {
+	size, err := sizeOf(f, meta)
+	if err != nil {
+		return nil, err
+	}
+	free := &Free{Meta: meta, size: size, minRun: c.minRun()}
+	file := &page.File{R: f, Meta: meta}
+	var reached *walk.Pages
+	if meta.Freelist == page.NoFreelist {
+		if reached, err = Reach(ctx, file); err != nil {
+			return nil, err
 		}
+	}
+	return free, free.find(file, reached)
+}
+
+// sizeOf is the size of the file, which holds all pages of the meta.
+func sizeOf(f *os.File, meta page.Meta) (int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	if info.Size() < meta.Bytes() {
+		return 0, damage(page.ID(info.Size()/int64(meta.PageSize)),
+			"lies beyond the end of the file: it has %d bytes and needs %d", info.Size(), meta.Bytes())
+	}
+	return info.Size(), nil
+}
+
+// Reach walks the trees and returns the pages that they take.
+func Reach(ctx context.Context, file *page.File) (*walk.Pages, error) {
+	return walk.Walk(file, pages{ctx})
+}
+
+// pages visits nothing but looks for the end of the context.
+type pages struct{ ctx context.Context }
+
+func (p pages) Node(*page.Node, int) error              { return p.ctx.Err() }
+func (pages) Item(*page.Node, int) error                { return nil }
+func (pages) Enter(*page.Node, int, *page.Bucket) error { return nil }
+func (pages) Leave() error                              { return nil }
+
+// find collects the free pages. Without a freelist reached must not be nil.
+func (free *Free) find(file *page.File, reached *walk.Pages) error {
+	if file.Meta.Freelist == page.NoFreelist {
 		free.collect(unreached(reached, file.Meta.HighWater))
 		return nil
 	}
-	list, err := file.Freelist(true)
+	list, err := freelist(file, reached)
 	if err != nil {
 		return err
 	}
-	free.collect(slices.Values(list.IDs))
+	free.collect(list.Each)
 	return nil
 }
 
-// open reads the newest meta and holds it against the file's size.
-func open(f *os.File, r io.ReaderAt) (*page.File, int64, error) {
-	meta, err := page.ReadMeta(r)
+// freelist reads the list and holds it against what the trees reach, where that
+// is not nil.
+func freelist(file *page.File, reached *walk.Pages) (*walk.Pages, error) {
+	head, err := file.Freelist(false)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	info, err := f.Stat()
-	if err != nil {
-		return nil, 0, err
+	first, end := file.Meta.Freelist, file.Meta.Freelist+page.ID(head.Pages)
+	for id := first; reached != nil && id < end; id++ {
+		if reached.Has(id) {
+			return nil, damage(id, "holds the freelist and is in use by a tree")
+		}
 	}
-	if info.Size() < meta.Bytes() {
-		return nil, 0, damage(page.ID(info.Size()/int64(meta.PageSize)),
-			"lies beyond the end of the file: it has %d bytes and needs %d", info.Size(), meta.Bytes())
-	}
-	return &page.File{R: r, Meta: meta}, info.Size(), nil
+	list := walk.NewPages(file.Meta.HighWater)
+	return list, file.EachFree(func(id page.ID) error {
+		switch {
+		case reached != nil && reached.Has(id):
+			return damage(id, "is in use and on the freelist")
+		case id >= first && id < end:
+			return damage(id, "holds the freelist and is on it")
+		case !list.Add(id):
+			return damage(id, "is on the freelist twice")
+		}
+		return nil
+	})
 }
 
-// collect keeps the runs that are long enough, and the tail.
-func (free *Free) collect(ids iter.Seq[page.ID]) {
+// unreached hands on the pages below the high-water mark that are neither metas
+// nor in the set.
+func unreached(reached *walk.Pages, highWater page.ID) func(func(page.ID)) {
+	return func(call func(page.ID)) {
+		for id := page.ID(2); id < highWater; id++ {
+			if !reached.Has(id) {
+				call(id)
+			}
+		}
+	}
+}
+
+func damage(id page.ID, format string, args ...any) error {
+	return &page.Error{Page: id, Problem: fmt.Sprintf(format, args...)}
+}
+
+// collect keeps the runs that are long enough, and the tail. It is given what
+// calls a function with every free page, ascending.
+func (free *Free) collect(each func(func(page.ID))) {
 	size := int64(free.Meta.PageSize)
 	var run span
 	keep := func() {
@@ -187,7 +199,7 @@ func (free *Free) collect(ids iter.Seq[page.ID]) {
 			free.runs = append(free.runs, run)
 		}
 	}
-	for id := range ids {
+	each(func(id page.ID) {
 		free.Pages++
 		from := free.Meta.Offset(id)
 		if from != run.to {
@@ -195,8 +207,10 @@ func (free *Free) collect(ids iter.Seq[page.ID]) {
 			run.from = from
 		}
 		run.to = from + size
-	}
+	})
 	keep()
 	run = span{free.Meta.Bytes() + growthRoom, free.size}
 	keep()
 }
+
+var _ walk.Visitor = pages{}

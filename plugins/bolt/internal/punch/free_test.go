@@ -98,7 +98,7 @@ func TestCheckedAgreesWithBbolt(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			free, err := Checked(t.Context(), f, f, Config{})
+			free, err := check(t.Context(), f, Config{})
 			if err != nil || free.Pages != want {
 				t.Errorf("%s: %d pages are free, want %d, error %v", shape, free.Pages, want, err)
 			}
@@ -121,7 +121,8 @@ func TestDamage(t *testing.T) {
 			d.moveFreelist(d.free(), slices.Max(d.children()))
 		}, "holds the freelist and is in use by a tree"},
 		{"a meta on the freelist", func(d *damaged) { d.list(1) }, "lists page 1 as free"},
-		{"a page beyond the end on the freelist", func(d *damaged) { d.list(d.meta.HighWater) }, "as free, after page"},
+		{"a page beyond the end on the freelist", func(d *damaged) { d.list(d.meta.HighWater) }, "as free, outside of 2 to"},
+		{"a page twice on the freelist", func(d *damaged) { d.list(d.free() + 1) }, "is on the freelist twice"},
 		{"a child in two places", func(d *damaged) { d.setChild(1, d.children()[0]) }, "is referenced twice"},
 		{"a loop", func(d *damaged) { d.setChild(1, d.bucket()) }, "is referenced twice"},
 		{"a child that is a free page", func(d *damaged) { d.setChild(1, d.free()) }, "page"},

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/wringdb/wring/plugins/bolt/bolttest"
+	"github.com/wringdb/wring/plugins/bolt/internal/page"
 )
 
 // The test binary plays another process when the variable names a store: it
@@ -49,11 +50,24 @@ func punchAll(ctx context.Context, path string, c Config) (Result, error) {
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return Result{}, err
 	}
-	free, err := Checked(ctx, f, f, c)
+	free, err := check(ctx, f, c)
 	if err != nil {
 		return Result{}, err
 	}
 	return free.Punch(ctx, f, c)
+}
+
+func check(ctx context.Context, f *os.File, c Config) (*Free, error) {
+	meta, err := page.ReadMeta(f)
+	if err != nil {
+		return nil, err
+	}
+	file := &page.File{R: f, Meta: meta}
+	reached, err := Reach(ctx, file)
+	if err != nil {
+		return nil, err
+	}
+	return Checked(f, file, reached, c)
 }
 
 // punchable is what punching would give back, as a measurement finds it.

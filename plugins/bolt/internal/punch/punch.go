@@ -159,7 +159,7 @@ func Supported(f *os.File) error {
 }
 
 // Punch makes the holes. The caller holds the exclusive lock of f, which is open
-// for writing, and has held it since it called Checked. When it fails, or ctx
+// for writing, and has held it since the trees were walked for Checked. When it fails, or ctx
 // ends, what was punched stays punched, which does no harm, and the result says
 // how much that is.
 func (free *Free) Punch(ctx context.Context, f *os.File, c Config) (Result, error) {

@@ -231,28 +231,6 @@ func TestCancel(t *testing.T) {
 	}
 }
 
-// The end of the context is seen in the check too.
-func TestCancelCheck(t *testing.T) {
-	path := generate(t, bolttest.Spec{Seed: 1, LiveBytes: 1 << 20})
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	ctx, cancel := context.WithCancel(t.Context())
-	r := readerFunc(func(b []byte, at int64) (int, error) {
-		cancel()
-		return f.ReadAt(b, at)
-	})
-	if _, err := Checked(ctx, f, r, Config{}); !errors.Is(err, context.Canceled) {
-		t.Errorf("error %v", err)
-	}
-}
-
-type readerFunc func(b []byte, at int64) (int, error)
-
-func (r readerFunc) ReadAt(b []byte, at int64) (int, error) { return r(b, at) }
-
 func TestKilled(t *testing.T) {
 	path := generate(t, holey())
 	content, foretold := digestOf(t, path), punchable(t, path, Config{})
@@ -329,7 +307,7 @@ func TestErrors(t *testing.T) {
 	if now := state(t, path); now != was {
 		t.Error("the file has changed")
 	}
-	free, err := Checked(t.Context(), f, f, Config{})
+	free, err := check(t.Context(), f, Config{})
 	if err != nil {
 		t.Fatal(err)
 	}

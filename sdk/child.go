@@ -39,6 +39,7 @@ type child struct {
 	mu      sync.Mutex
 	doomed  bool // shall not run, or no longer
 	running bool // its pid is ours: it has started and has not been reaped
+	idle    bool // its I/O priority is
 }
 
 func newChild(c LaunchConfig) *child {

@@ -2,13 +2,58 @@ package compaction
 
 import (
 	"strings"
+	"sync"
 
 	"github.com/wringdb/wring/core/config"
 	"github.com/wringdb/wring/sdk"
 )
 
-// Adjust gives the work under way what may change in the middle of it: the
-// stores' limits. Everything else of a new configuration is for what begins
+// Prioritizer is a Lease of a process whose I/O priority can change. At first it
+// is that of the store for which the lease was acquired.
+type Prioritizer interface {
+	SetIOPriority(priority sdk.IOPriority)
+}
+
+// rank is the I/O priority of a turn, which its lease has while there is one.
+type rank struct {
+	mu       sync.Mutex
+	priority sdk.IOPriority
+	lease    Prioritizer // nil between attempts, and where there is nothing to set
+}
+
+// hold has a lease follow the priority until let go is called, which is before
+// the lease is given back.
+func (r *rank) hold(lease Lease) (letGo func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lease, _ = lease.(Prioritizer)
+	r.apply() // it may have changed since the store was read
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.lease = nil
+	}
+}
+
+func (r *rank) set(priority sdk.IOPriority) (changed bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if priority == r.priority {
+		return false
+	}
+	r.priority = priority
+	r.apply()
+	return true
+}
+
+func (r *rank) apply() {
+	if r.lease != nil {
+		r.lease.SetIOPriority(r.priority)
+	}
+}
+
+// Adjust gives the work under way what may change in the middle of it: limits
+// and I/O priorities. Everything else of a new configuration is for what begins
 // from now on, and a store that is in it no longer goes on as it began.
 func (r *Runner) Adjust(stores []config.Store) {
 	for _, t := range r.active.find("") {
@@ -26,6 +71,9 @@ func (t *turn) adjust(to config.Store) {
 	if now := t.pace.Rate(); now != before {
 		t.runner.logger.Info("the limit has changed for what is under way",
 			"store", t.store.Name, "from", limitText(before), "to", limitText(now))
+	}
+	if t.rank.set(to.IOPriority) {
+		t.runner.logger.Info("the I/O priority has changed for what is under way", "store", t.store.Name, "to", string(to.IOPriority))
 	}
 }
 

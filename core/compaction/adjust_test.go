@@ -3,6 +3,7 @@ package compaction_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -86,4 +87,30 @@ func TestAdjust(t *testing.T) {
 			})
 		})
 	}
+}
+
+// So does a new I/O priority, and in the pause between two attempts nobody is
+// told of it.
+func TestAdjustPriority(t *testing.T) {
+	inBubble(t, compaction.Config{}, func(t *testing.T, w *world) {
+		store := w.store("a", &backend{})
+		store.LimitBytesPerSecond, store.IOPriority = 100, sdk.IOIdle
+		w.clients.backends["a"] = newPaced(6000, 1) // fails after a minute
+		change := func(after time.Duration, to sdk.IOPriority) {
+			time.AfterFunc(after, func() {
+				changed := store
+				changed.IOPriority = to
+				w.runner.Adjust([]config.Store{changed})
+			})
+		}
+		change(30*time.Second, sdk.IONormal)
+		change(40*time.Second, sdk.IONormal)
+		change(70*time.Second, sdk.IOIdle) // in the pause
+		change(3*time.Hour, sdk.IONormal)  // when all is over
+		w.run(store)
+		time.Sleep(4 * time.Hour)
+		if got, want := w.clients.ranks, []sdk.IOPriority{sdk.IOIdle, sdk.IONormal, sdk.IOIdle}; !slices.Equal(got, want) {
+			t.Errorf("the leases had %q, want %q", got, want)
+		}
+	})
 }

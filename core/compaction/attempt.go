@@ -20,6 +20,7 @@ func (t *turn) attempt() verdict {
 		return t.unseen(t.question().judge(err, true))
 	}
 	defer a.giveBack()
+	defer t.rank.hold(a.lease)()
 	t.result.Plugin, t.result.Engine = a.plugin(), a.description.Engine
 
 	f, err := t.look(a)

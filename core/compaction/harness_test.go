@@ -127,6 +127,7 @@ type clients struct {
 	mu                 sync.Mutex
 	acquired, released int
 	discarded          int // of those released
+	ranks              []sdk.IOPriority
 	byStore            map[string]int
 }
 
@@ -186,6 +187,12 @@ func (l *lease) Release() {
 	l.clients.mu.Lock()
 	defer l.clients.mu.Unlock()
 	l.clients.released++
+}
+
+func (l *lease) SetIOPriority(priority sdk.IOPriority) {
+	l.clients.mu.Lock()
+	defer l.clients.mu.Unlock()
+	l.clients.ranks = append(l.clients.ranks, priority)
 }
 
 func (l *lease) Discard(string) {

@@ -25,8 +25,9 @@ type turn struct {
 	configured string // name of store, or of the pattern that found it
 	// place is where the store is when links are followed; empty for an owner's.
 	place string
-	// pace is the store's limit, which may change.
+	// pace is the store's limit, and rank its I/O priority: both may change.
 	pace *sdk.Pace
+	rank rank
 	// parts are the stores of the request that this turn belongs to.
 	parts []*requested
 
@@ -69,6 +70,7 @@ func (r *Runner) newTurn(ctx context.Context, run string, req Request, configure
 	t := &turn{
 		runner: r, run: run, request: req, store: store, configured: configured.Name, place: placeOf(store),
 		pace:   sdk.NewPace(store.LimitBytesPerSecond),
+		rank:   rank{priority: store.IOPriority},
 		done:   make(chan struct{}),
 		result: history.Result{Store: store.Name, Plugin: store.Plugin, Path: store.Path, Run: run},
 	}

@@ -168,6 +168,9 @@ func (b *block) store(name string, base settings) *storeBlock {
 	path, glob, owner := setting(b, "path", b.storePath), setting(b, "glob", b.glob), setting(b, "owner", b.socket)
 	b.checkWhere()
 	s.where = path.or(glob).or(owner)
+	if owner.set && s.own.ioPriority.set {
+		b.report(s.own.ioPriority.name, b.what+" has both owner and io_priority", "an owner reads and writes at a priority of its own: leave io_priority out")
+	}
 	if s.plugin.set && !validName(s.plugin.v) {
 		b.report(s.plugin.at, fmt.Sprintf("%q is no name of a plugin", s.plugin.v), "write the NAME of wring-plugin-NAME alone")
 		s.plugin = value[string]{}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/wringdb/wring/core/policy"
 	"github.com/wringdb/wring/core/schedule"
+	"github.com/wringdb/wring/sdk"
 )
 
 // Config is a configuration that has been checked and completed: every default
@@ -74,6 +75,9 @@ type Store struct {
 	Mode string
 	// LimitBytesPerSecond bounds reads plus writes; 0 means no limit.
 	LimitBytesPerSecond int64
+	// IOPriority is that of the plugin's process while it works on the store; it
+	// means nothing for an owner.
+	IOPriority sdk.IOPriority
 	// Options are the plugin's own, as given (strings, bools, float64); the
 	// schema's defaults are not filled in.
 	Options map[string]any

@@ -118,7 +118,7 @@ func picture(c *Config) string {
 			fmt.Fprintf(&b, "  window %s on %v zone %s\n", w, w.Days, zoneName(w.Zone))
 		}
 		fmt.Fprintf(&b, "  policy %+v\n  retry %+v\n  stall_timeout %s overdue_after %s\n", s.Policy, s.Retry, s.StallTimeout, s.OverdueAfter)
-		fmt.Fprintf(&b, "  mode %q limit %d options %v\n", s.Mode, s.LimitBytesPerSecond, s.Options)
+		fmt.Fprintf(&b, "  mode %q limit %d io_priority %s options %v\n", s.Mode, s.LimitBytesPerSecond, s.IOPriority, s.Options)
 	}
 	return b.String()
 }

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/wringdb/wring/sdk"
 )
 
 // fileName is what a configuration is called where it is looked for.
@@ -38,6 +40,8 @@ func builtin() settings {
 		attempts:        value[int]{v: 1},
 		retryDelay:      value[time.Duration]{v: 30 * time.Second},
 		stallTimeout:    value[time.Duration]{v: 5 * time.Minute},
+		// Nobody waits for what a schedule starts.
+		ioPriority: value[sdk.IOPriority]{v: sdk.IOIdle},
 	}
 }
 
@@ -48,13 +52,14 @@ func Default() *Config {
 }
 
 // Adhoc makes a store with the default settings from a path. It has the path
-// as its name.
+// as its name, and a person waits for it.
 func Adhoc(plugin, path string) Store {
 	if absolute, err := filepath.Abs(path); err == nil {
 		path = absolute
 	}
 	s := Store{Name: path, Plugin: plugin, Path: path}
 	builtin().apply(&s)
+	s.IOPriority = sdk.IONormal
 	return s
 }
 

@@ -33,12 +33,13 @@ type settings struct {
 	overdueAfter value[time.Duration]
 	mode         value[string]
 	limit        value[int64]
+	ioPriority   value[sdk.IOPriority]
 }
 
 func settingNames() []string {
 	return []string{
 		"every", "cron", "zone", "jitter", "start_delay", "min_gap", "quarantine_after",
-		"stall_timeout", "overdue_after", "mode", "limit",
+		"stall_timeout", "overdue_after", "mode", "limit", "io_priority",
 	}
 }
 
@@ -58,6 +59,7 @@ func (b *block) settings() settings {
 		overdueAfter:    setting(b, "overdue_after", duration(time.Second)),
 		mode:            setting(b, "mode", text),
 		limit:           setting(b, "limit", rate),
+		ioPriority:      setting(b, "io_priority", ioPriority),
 	}
 	if _, both := b.body.Attributes["every"]; both {
 		if cron, ok := b.body.Attributes["cron"]; ok {
@@ -134,6 +136,7 @@ func (s settings) over(base settings) settings {
 	s.overdueAfter = s.overdueAfter.or(base.overdueAfter)
 	s.mode = s.mode.or(base.mode)
 	s.limit = s.limit.or(base.limit)
+	s.ioPriority = s.ioPriority.or(base.ioPriority)
 	return s
 }
 
@@ -154,6 +157,7 @@ func (s settings) apply(to *Store) {
 	}
 	to.Mode = s.mode.v
 	to.LimitBytesPerSecond = s.limit.v
+	to.IOPriority = s.ioPriority.v
 }
 
 // checkBounds holds the lower bound of what is worth it against the upper.

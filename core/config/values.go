@@ -155,6 +155,18 @@ func rate(v cty.Value) (int64, error) {
 	return size(v)
 }
 
+func ioPriority(v cty.Value) (sdk.IOPriority, error) {
+	s, err := text(v)
+	if err != nil {
+		return "", err
+	}
+	switch p := sdk.IOPriority(s); p {
+	case sdk.IOIdle, sdk.IONormal:
+		return p, nil
+	}
+	return "", fmt.Errorf("is no I/O priority, %q\nwrite \"idle\" or \"normal\"", s)
+}
+
 func cronExpression(v cty.Value) (string, error) {
 	s, err := text(v)
 	if err != nil {

@@ -175,7 +175,10 @@ func (h *host) reloadOn(ctx context.Context, hangup <-chan os.Signal) {
 // Clients hands the leases of a supervisor to a runner.
 type Clients struct{ *supervise.Supervisor }
 
-var _ compaction.Clients = Clients{}
+var (
+	_ compaction.Clients     = Clients{}
+	_ compaction.Prioritizer = (*supervise.Lease)(nil)
+)
 
 // Acquire implements compaction.Clients.
 func (c Clients) Acquire(ctx context.Context, store config.Store) (compaction.Lease, error) {

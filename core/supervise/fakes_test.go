@@ -108,6 +108,9 @@ type fakeProcess struct {
 	unwell    error
 	stubborn  bool // ends only when it is killed
 	wasKilled bool
+
+	priorities []sdk.IOPriority // that were set
+	refuses    error            // what setting one comes to
 }
 
 func (p *fakeProcess) client() client          { return p }
@@ -131,6 +134,19 @@ func (p *fakeProcess) sicken(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.unwell = err
+}
+
+func (p *fakeProcess) SetIOPriority(priority sdk.IOPriority) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.priorities = append(p.priorities, priority)
+	return p.refuses
+}
+
+func (p *fakeProcess) ranks() []sdk.IOPriority {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.priorities)
 }
 
 func (p *fakeProcess) Stop(ctx context.Context) {

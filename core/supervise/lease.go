@@ -22,6 +22,7 @@ type handle interface {
 	Exited() <-chan struct{}
 	ExitReason() string
 	Stop(ctx context.Context)
+	SetIOPriority(priority sdk.IOPriority) error
 }
 
 // Lease is the right to call a backend. A plugin's process is the lease's alone
@@ -32,6 +33,8 @@ type Lease struct {
 	giveUp func()
 	// suspect keeps a process from being handed out again; nil for an owner.
 	suspect func(reason string)
+	// rank sets the I/O priority of the process; nil for an owner.
+	rank func(priority sdk.IOPriority)
 
 	owner    *owner        // nil for a plugin
 	released chan struct{} // closed by Release; nil for a plugin
@@ -43,6 +46,15 @@ func (l *Lease) Backend() sdk.Backend { return l.client }
 
 // Description is what the backend said of itself when it was connected.
 func (l *Lease) Description() sdk.Description { return l.client.Description() }
+
+// SetIOPriority ranks the reads and writes of a plugin's process, until the next
+// lease. An owner, which has other work to do, is left alone. Where the system
+// refuses, the process goes on as it was.
+func (l *Lease) SetIOPriority(priority sdk.IOPriority) {
+	if l.rank != nil {
+		l.rank(priority)
+	}
+}
 
 // Release ends the lease; no call may be made after it. A second one does
 // nothing.

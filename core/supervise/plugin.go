@@ -76,7 +76,7 @@ func (s *Supervisor) plugin(name string) *plugin {
 	return p
 }
 
-func (s *Supervisor) acquirePlugin(ctx context.Context, name string) (*Lease, error) {
+func (s *Supervisor) acquirePlugin(ctx context.Context, name string, priority sdk.IOPriority) (*Lease, error) {
 	if name == "" {
 		return nil, sdk.Errorf(sdk.ErrInvalidOption, "the store has neither a plugin nor an owner").
 			WithHint("name one in the configuration, or with --plugin")
@@ -90,7 +90,9 @@ func (s *Supervisor) acquirePlugin(ctx context.Context, name string) (*Lease, er
 			client:  proc.handle.client(),
 			giveUp:  func() { s.release(proc) },
 			suspect: func(reason string) { s.suspect(proc, reason) },
+			rank:    func(priority sdk.IOPriority) { s.rank(proc, priority) },
 		}
+		l.SetIOPriority(priority)
 		err = s.check(ctx, proc)
 		if err == nil {
 			return l, nil
@@ -101,6 +103,14 @@ func (s *Supervisor) acquirePlugin(ctx context.Context, name string) (*Lease, er
 		}
 		// What is not well has been retired and counted as a failure; when that
 		// happens again and again, reserve refuses.
+	}
+}
+
+// rank sets a process's I/O priority. A system that refuses, perhaps for a
+// filter on system calls, is no reason to leave a store alone.
+func (s *Supervisor) rank(proc *process, priority sdk.IOPriority) {
+	if err := proc.handle.SetIOPriority(priority); err != nil {
+		s.cfg.Logger.Debug("the plugin keeps its I/O priority", "plugin", proc.plugin.name, "pid", proc.handle.PID(), "wanted", string(priority), "error", err)
 	}
 }
 

@@ -146,6 +146,7 @@ func New(cfg Config) *Supervisor {
 // Acquire returns the backend of a store, ready to be called, and keeps it
 // until the lease is released. It starts a process of the plugin when none is
 // free, one at a time: when it does not come up, all who wait have that error.
+// The process has the store's I/O priority.
 //
 // A plugin that has crashed repeatedly is an error at once, which says why and
 // when it will be tried again. An owner that does not answer is an error that
@@ -154,7 +155,7 @@ func (s *Supervisor) Acquire(ctx context.Context, store config.Store) (*Lease, e
 	if store.Owner != "" {
 		return s.acquireOwner(ctx, store.Owner)
 	}
-	return s.acquirePlugin(ctx, store.Plugin)
+	return s.acquirePlugin(ctx, store.Plugin, store.IOPriority)
 }
 
 // Reconfigure changes to another catalog. Plugins whose program, arguments or

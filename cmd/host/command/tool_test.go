@@ -29,6 +29,7 @@ var tools = map[string]func(args []string) error{
 	"truncate": truncate,
 	"metas":    breakMetas,
 	"nobody":   asNobody,
+	"ioclass":  printIOClass,
 }
 
 func toolMain() {

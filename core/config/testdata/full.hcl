@@ -55,6 +55,12 @@ defaults {
     delay    = "30s"
   }
 
+  # How the reads and writes of the plugin rank beside those of other programs:
+  # "idle" waits until nobody else wants the disk, "normal" is as the host. Only
+  # on Linux, and only for disks whose I/O scheduler knows ranks. A new one
+  # holds at once, for the compaction that is running too.
+  io_priority = "idle"
+
   # A compaction that makes no progress for so long is cancelled.
   stall_timeout = "5m"
 
@@ -123,6 +129,9 @@ store "logs" {
   plugin = "acme"
   glob   = "/var/lib/app/logs/*.db"
   every  = "1d"
+
+  # It is waited for: no need to yield the disk.
+  io_priority = "normal"
 
   # Reads and writes together, in bytes a second. No limit by default. It may
   # stand in defaults too, if every plugin can be limited: wring plugin

@@ -2,10 +2,13 @@ package punch
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/wringdb/wring/plugins/bolt/internal/page"
 )
 
 // hole gives a part of the file back to the file system.
@@ -24,9 +27,9 @@ func hole(f *os.File, part span) error {
 	}
 }
 
-// SupportedIn asks the file system of a directory, with a file that never has
-// a name. It says nothing where that cannot be made, as on one that is full:
-// then only trying tells.
+// SupportedIn asks the file system of a directory, by way of a file that never
+// has a name. It says nothing where that cannot be made, as on one that is full:
+// then only trying tells. The error is of kind ErrUnsupported.
 func SupportedIn(dir string) error {
 	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
 	if err != nil {
@@ -34,5 +37,9 @@ func SupportedIn(dir string) error {
 	}
 	f := os.NewFile(uintptr(fd), filepath.Join(dir, "unnamed"))
 	defer f.Close()
-	return Supported(f)
+	// The file is empty: a hole beyond its end needs no space.
+	if err := hole(f, span{0, page.MinPageSize}); errors.Is(err, ErrUnsupported) {
+		return fmt.Errorf("%s: %w", dir, err)
+	}
+	return nil
 }

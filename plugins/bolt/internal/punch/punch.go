@@ -139,29 +139,11 @@ func allocatedBytes(f *os.File) (int64, error) {
 	return int64(stat.Blocks) * 512, nil //nolint:unconvert // the type differs between systems
 }
 
-// Supported says whether holes can be made in f, which must be open for writing
-// and written to by nobody else, by asking for one beyond its end. The error is
-// of kind ErrUnsupported or nil.
-func Supported(f *os.File) error {
-	info, err := f.Stat()
-	if err != nil {
-		return nil //nolint:nilerr // Punch will say it
-	}
-	block, err := blockSize(f)
-	if err != nil {
-		return nil //nolint:nilerr // Punch will say it
-	}
-	end := roundUp(info.Size(), block)
-	if err := hole(f, span{end, end + block}); errors.Is(err, ErrUnsupported) {
-		return fmt.Errorf("%s: %w", f.Name(), err)
-	}
-	return nil
-}
-
 // Punch makes the holes. The caller holds the exclusive lock of f, which is open
 // for writing, and has held it since the trees were walked for Checked. When it fails, or ctx
 // ends, what was punched stays punched, which does no harm, and the result says
-// how much that is.
+// how much that is. Where
+// the system cannot make holes the error is of kind ErrUnsupported.
 func (free *Free) Punch(ctx context.Context, f *os.File, c Config) (Result, error) {
 	if !free.checked {
 		return Result{}, errors.New("punch holes: the free pages were not checked")

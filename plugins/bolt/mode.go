@@ -1,0 +1,109 @@
+package bolt
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/wringdb/wring/plugins/bolt/internal/punch"
+	"github.com/wringdb/wring/sdk"
+)
+
+// The modes beside ModeRewrite.
+const (
+	// ModeAuto is to rewrite where there is room, and to punch where not.
+	ModeAuto = "auto"
+	// ModePunch is the mode in which free pages are given back in place.
+	ModePunch = "punch"
+)
+
+// modes in the order of Capabilities.Modes.
+func modes() []string { return []string{ModeAuto, ModeRewrite, ModePunch} }
+
+// room is what the choice of a mode depends on.
+type room struct {
+	packed int64 // bytes that a new file would have
+	free   int64 // bytes that are free where it would lie
+	// punchable is how many bytes punching would give back. It is asked only
+	// where that matters. Its error may be of kind punch.ErrUnsupported.
+	punchable func() (int64, error)
+}
+
+// spare is what a rewrite leaves free beside the new file, in bytes, for the
+// directory and for what others write meanwhile.
+const spare = 1 << 20
+
+// need is how much must be free for a rewrite: the new file with a tenth to
+// spare, as it is a prediction.
+func (r room) need() int64 { return r.packed + r.packed/10 + spare }
+
+// choice is how to compact.
+type choice struct {
+	// Mode is ModeRewrite or ModePunch.
+	mode string
+	// Why is a sentence, empty where the request left no choice.
+	why string
+	// Lacking is of kind sdk.ErrNoSpace where there is no room to rewrite: it is
+	// an error for whoever means to compact, and none for who measures.
+	lacking error
+}
+
+// choose finds the mode for a store. An empty request is ModeAuto.
+func choose(path, requested string, r room) (choice, error) {
+	switch requested {
+	case ModePunch:
+		return choice{mode: ModePunch}, nil
+	case ModeRewrite:
+		c := choice{mode: ModeRewrite}
+		if r.free < r.need() {
+			c.lacking = r.lacking(path, fmt.Sprintf("free %s where the store lies and try again, or use mode %q, which needs no space",
+				sdk.FormatBytes(r.need()-r.free), ModePunch))
+		}
+		return c, nil
+	case "", ModeAuto:
+		return r.choose(path)
+	}
+	return choice{}, sdk.Errorf(sdk.ErrInvalidOption, "compact %s: there is no mode %q", path, requested).
+		WithHint("the modes are: %s, %s, %s", ModeAuto, ModeRewrite, ModePunch)
+}
+
+func (r room) choose(path string) (choice, error) {
+	need, free := sdk.FormatBytes(r.need()), sdk.FormatBytes(r.free)
+	if r.free >= r.need() {
+		return choice{mode: ModeRewrite, why: fmt.Sprintf("rewrite: the new file needs %s, %s are free", need, free)}, nil
+	}
+	gain, err := r.punchable()
+	without := "and punching would give nothing back"
+	if errors.Is(err, punch.ErrUnsupported) {
+		gain, err, without = 0, nil, "and the file system cannot punch holes"
+	}
+	if err != nil {
+		return choice{}, err
+	}
+	short := fmt.Sprintf("rewriting needs %s beside the store and %s are free", need, free)
+	if gain > 0 {
+		return choice{mode: ModePunch, why: fmt.Sprintf("punch: %s; punching gives %s back in place", short, sdk.FormatBytes(gain))}, nil
+	}
+	return choice{
+		mode: ModeRewrite,
+		why:  fmt.Sprintf("rewrite, once there is room: %s, %s", short, without),
+		lacking: r.lacking(path, fmt.Sprintf("free %s where the store lies and try again; %s",
+			sdk.FormatBytes(r.need()-r.free), without[len("and "):])),
+	}, nil
+}
+
+func (r room) lacking(path, hint string) error {
+	return sdk.Errorf(sdk.ErrNoSpace, "compact %s: the new file needs %s beside it, and %s are free",
+		path, sdk.FormatBytes(r.need()), sdk.FormatBytes(r.free)).WithHint("%s", hint)
+}
+
+// freeSpace is how many bytes may still be allocated where a file lies.
+func freeSpace(f *os.File) (int64, error) {
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &fs); err != nil {
+		return 0, &os.PathError{Op: "statfs", Path: f.Name(), Err: err}
+	}
+	return int64(fs.Bavail) * int64(fs.Bsize), nil //nolint:unconvert // the types differ between systems
+}

@@ -1,0 +1,255 @@
+package bolt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/wringdb/wring/plugins/bolt/internal/content"
+	"github.com/wringdb/wring/plugins/bolt/internal/page"
+	"github.com/wringdb/wring/plugins/bolt/internal/probe"
+	"github.com/wringdb/wring/plugins/bolt/internal/punch"
+	"github.com/wringdb/wring/plugins/bolt/internal/walk"
+	"github.com/wringdb/wring/sdk"
+)
+
+// optionMinRun is how much a run of free pages must hold to be punched.
+const optionMinRun = "punch_min_run"
+
+func minRunOption() sdk.Option {
+	return sdk.Option{
+		Name:    optionMinRun,
+		Type:    sdk.TypeSize,
+		Help:    "How much a run of free pages must hold on the disk for mode punch to give it back; less gives more back, takes longer, and leaves the file in more pieces.",
+		Default: int64(punch.DefaultMinRun),
+		Min:     sdk.Bound(1),
+	}
+}
+
+// minRunOf returns the option, or its default where nobody resolved the options.
+func minRunOf(given sdk.Options) int64 {
+	if bytes := given.Size(optionMinRun); bytes > 0 {
+		return bytes
+	}
+	return punch.DefaultMinRun
+}
+
+// Phases of a compaction in mode punch, beside those of a rewrite.
+const (
+	phasePunchCheck = "check"
+	phasePunch      = "punch"
+)
+
+// punchable is how many allocated bytes mode punch would give back of a store
+// that has been measured, and that others may be writing to. Which pages are
+// free is read anew; of a file without a freelist that costs a walk, so that
+// unless walk is set all free pages count, however short their runs. The error
+// may be of kind punch.ErrUnsupported.
+func punchable(ctx context.Context, f *os.File, m probe.Measurement, minRun int64, walk bool) (int64, error) {
+	if err := punch.SupportedIn(filepath.Dir(f.Name())); err != nil {
+		return 0, err
+	}
+	if m.Meta.Freelist == page.NoFreelist && !walk {
+		return punch.AtMost(f, m.Meta, m.FreePages)
+	}
+	free, err := punch.Listed(ctx, f, punch.Config{MinRun: minRun})
+	if errors.Is(err, punch.ErrMoving) {
+		return punch.AtMost(f, m.Meta, m.FreePages)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return free.Punchable(f)
+}
+
+// punch gives the free pages of the source back in place. Before that it walks
+// all trees, so that no page in use is taken for free, and sums up the content;
+// afterwards it does so again. It is a no-op when there is no run of free pages
+// to give back. What a punching that fails has given back stays given back, and
+// the content is as it was.
+func (c *compaction) punch(minRun int64) (sdk.CompactResult, error) {
+	file := c.source.file
+	if err := punch.SupportedIn(filepath.Dir(c.source.path)); err != nil {
+		return sdk.CompactResult{}, c.punchError(err)
+	}
+	meta, err := probe.Stable(file, func() (int64, error) { return c.source.size.TotalBytes, nil })
+	if err != nil {
+		return sdk.CompactResult{}, err
+	}
+	config := punch.Config{
+		MinRun:   minRun,
+		Sync:     func() error { return c.meter.await(file.Sync) },
+		Progress: func(bytes int64) error { return c.meter.add(bytes, 0, 0) },
+	}
+	if meta.Freelist != page.NoFreelist {
+		listed, err := punch.Listed(c.ctx, file, config)
+		if err != nil {
+			return sdk.CompactResult{}, c.punchError(err)
+		}
+		if expected, err := listed.Punchable(file); err != nil || expected == 0 {
+			return c.nothingToPunch(minRun, err)
+		}
+	}
+	var reached *walk.Pages
+	if c.before, reached, err = c.sumUp(phasePunchCheck, meta); err != nil {
+		return sdk.CompactResult{}, err
+	}
+	free, err := punch.Checked(file, &page.File{R: file, Meta: meta}, reached, config)
+	if err != nil {
+		return sdk.CompactResult{}, err
+	}
+	expected, err := free.Punchable(file)
+	if err != nil || expected == 0 {
+		return c.nothingToPunch(minRun, err)
+	}
+	c.meter.begin(phasePunch, "bytes", expected)
+	punched, err := free.Punch(c.ctx, file, config)
+	if err != nil {
+		return sdk.CompactResult{}, c.punchError(err)
+	}
+	c.meter.end()
+	return c.punched(meta, punched)
+}
+
+// punched reads the content anew and says what was done.
+func (c *compaction) punched(meta page.Meta, punched punch.Result) (sdk.CompactResult, error) {
+	if c.options.verify == verifyFull {
+		dropCache(c.source.file)
+	}
+	var err error
+	if c.after, _, err = c.sumUp(phaseVerify, meta); err != nil {
+		if c.ctx.Err() != nil {
+			return sdk.CompactResult{}, err
+		}
+		return sdk.CompactResult{}, c.broken("cannot be read any more", err)
+	}
+	if c.before != c.after {
+		return sdk.CompactResult{}, c.broken("has other content than before",
+			fmt.Errorf("%s with %d items before, %s with %d after", &c.before, c.before.Items, &c.after, c.after.Items))
+	}
+	info, err := c.source.file.Stat()
+	if err != nil {
+		return sdk.CompactResult{}, err
+	}
+	c.packed = sizeOf(info)
+	result := c.result()
+	result.Mode = ModePunch
+	result.Note = fmt.Sprintf("%d holes were made where pages were free; the file keeps its size", punched.Runs)
+	return result, nil
+}
+
+// broken is a store that is damaged after it was punched: never seen, but the
+// words must be right if it is.
+func (c *compaction) broken(how string, err error) error {
+	return sdk.Errorf(sdk.ErrInternal, "compact %s: the store was punched, and %s: %v", c.source.path, how, err).
+		WithHint("stop whatever uses the store, look at a copy of it with `bbolt check FILE`, and restore a backup; please report this")
+}
+
+func (c *compaction) nothingToPunch(minRun int64, err error) (sdk.CompactResult, error) {
+	if err != nil {
+		return sdk.CompactResult{}, err
+	}
+	result := c.noOp(fmt.Sprintf("no holes: no run of free pages holds %s on the disk", sdk.FormatBytes(minRun)))
+	result.Mode = ModePunch
+	return result, nil
+}
+
+func (c *compaction) punchError(err error) error {
+	doing := "compact " + c.source.path
+	switch {
+	case errors.Is(err, punch.ErrUnsupported):
+		return sdk.Errorf(sdk.ErrUnsupported, "%s: the file system cannot punch holes: %w", doing, err).
+			WithHint("use mode %q, which writes a new file beside the store, or keep the store on a file system such as ext4, XFS, Btrfs or APFS", ModeRewrite)
+	case errors.Is(err, punch.ErrChanged), errors.Is(err, punch.ErrMoving):
+		return sdk.Errorf(sdk.ErrBusy, "%s: %w", doing, err).
+			WithHint("something writes to the store without taking its lock; find it and stop it")
+	case errors.Is(err, unix.ENOSPC):
+		return sdk.Errorf(sdk.ErrNoSpace, "%s: %w", doing, err).
+			WithHint("to make holes the file system needs a few blocks of its own; free a little space where the store lies and try again")
+	}
+	return err
+}
+
+// sumUp reads all content of the source, and returns its sum and the pages that
+// it lies on.
+func (c *compaction) sumUp(phase string, meta page.Meta) (content.Sum, *walk.Pages, error) {
+	file := &page.File{R: c.source.file, Meta: meta}
+	total := meta.Bytes()
+	if meta.Freelist != page.NoFreelist {
+		list, err := file.Freelist(false)
+		if err != nil {
+			return content.Sum{}, nil, err
+		}
+		total -= list.Count * int64(meta.PageSize)
+	}
+	c.meter.begin(phase, "bytes", total)
+	mapping, err := page.Map(c.source.file, meta.Bytes())
+	if err != nil {
+		return content.Sum{}, nil, err
+	}
+	defer mapping.Close()
+	file.Data = mapping.Data
+	s := &summer{meter: c.meter, sums: make([]content.Sum, 1)}
+	var reached *walk.Pages
+	if err := contain("read "+c.source.path, func() (err error) {
+		reached, err = walk.Walk(file, s)
+		return err
+	}); err != nil {
+		return content.Sum{}, nil, err
+	}
+	c.meter.end()
+	return content.File(meta.Sequence, s.sums[0]), reached, nil
+}
+
+// summer sums up what a walk visits.
+type summer struct {
+	meter *meter
+	// open are the buckets that the walk is in, and sums what they hold so far,
+	// the root's first.
+	open []openBucket
+	sums []content.Sum
+}
+
+type openBucket struct {
+	name     []byte
+	sequence uint64
+}
+
+// Node implements walk.Visitor.
+func (s *summer) Node(n *page.Node, _ int) error { return s.meter.add(n.Bytes(), n.Bytes(), 0) }
+
+// Item implements walk.Visitor.
+func (s *summer) Item(n *page.Node, i int) error {
+	key, value, err := n.Item(i)
+	if err != nil {
+		return err
+	}
+	s.sums[len(s.sums)-1].Put(key, value)
+	return nil
+}
+
+// Enter implements walk.Visitor.
+func (s *summer) Enter(n *page.Node, i int, b *page.Bucket) error {
+	name, err := n.Key(i)
+	if err != nil {
+		return err
+	}
+	s.open = append(s.open, openBucket{name, b.Sequence})
+	s.sums = append(s.sums, content.Sum{})
+	return nil
+}
+
+// Leave implements walk.Visitor.
+func (s *summer) Leave() error {
+	last := len(s.open) - 1
+	bucket, within := s.open[last], s.sums[last+1]
+	s.open, s.sums = s.open[:last], s.sums[:last+1]
+	s.sums[last].Bucket(bucket.name, bucket.sequence, within)
+	return nil
+}
+
+var _ walk.Visitor = (*summer)(nil)

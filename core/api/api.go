@@ -90,6 +90,7 @@ type CompactRequest struct {
 	Stores []string `json:"stores,omitempty" doc:"Names of stores; empty only together with all"`
 	All    bool     `json:"all,omitempty" doc:"Every configured store"`
 	Force  bool     `json:"force,omitempty" doc:"Pass over thresholds and windows, never over safety"`
+	Mode   string   `json:"mode,omitempty" doc:"One of the backends' modes, instead of those that are configured"`
 }
 
 // SocketPath is where a host with that data directory listens.

@@ -166,7 +166,7 @@ func (a *access) sweep(ctx context.Context) ([]string, error) {
 
 func (a *access) measure(ctx context.Context, depth sdk.Depth) (sdk.Fragmentation, error) {
 	return a.lease.Backend().Fragmentation(ctx, sdk.FragmentationRequest{
-		Store: a.target, Depth: depth, Options: sdk.Options(a.store.Options),
+		Store: a.target, Depth: depth, Mode: a.store.Mode, Options: sdk.Options(a.store.Options),
 	})
 }
 
@@ -240,7 +240,7 @@ func inspection(a *access, f sdk.Fragmentation) Inspection {
 		Store: a.store.Name, Plugin: a.plugin(), Engine: a.description.Engine, Path: a.path(),
 		TotalBytes: f.TotalBytes, AllocatedBytes: f.AllocatedBytes, LiveBytes: f.LiveBytes,
 		ReclaimableBytes: f.ReclaimableBytes, Ratio: f.Ratio(), Method: f.Method,
-		Metrics: f.Metrics, Map: make([]int, len(f.Map)),
+		Mode: f.Mode, Note: f.Note, Metrics: f.Metrics, Map: make([]int, len(f.Map)),
 	}
 	if i.Metrics == nil {
 		i.Metrics = map[string]float64{}

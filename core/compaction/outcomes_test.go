@@ -253,7 +253,7 @@ func TestOutcomes(t *testing.T) {
 		},
 		{
 			name: "wrong mode", backend: &backend{}, store: func(s *config.Store) { s.Mode = "squeeze" },
-			want: history.Failed, code: history.CodeError, reason: "squeeze", attempts: 1, calls: "measure sweep",
+			want: history.Failed, code: history.CodeError, reason: "squeeze",
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -78,6 +78,10 @@ func (r *Runner) planOne(q question) Plan {
 		if err != nil {
 			return err
 		}
+		if f.Mode != "" {
+			plan.Mode = f.Mode
+		}
+		plan.ModeReason = f.Note
 		plan.AllocatedBytes, plan.PredictedBytes, plan.Ratio = f.AllocatedBytes, f.ReclaimableBytes, f.Ratio()
 		decision := r.decide(store, past, &f, false, false)
 		plan.Action, plan.Code, plan.Reason = string(decision.Action), decision.Code, decision.Reason

@@ -276,11 +276,64 @@ func TestPlanIsKept(t *testing.T) {
 	})
 }
 
+// chooses is a backend that says what it would do.
+func chooses() *backend {
+	f := fragmented
+	f.Mode, f.Note = "rewrite", "there is room"
+	return &backend{fragmentation: measures(f)}
+}
+
+// The plan, the measurement before it and the run are for the mode that is
+// configured.
+func TestPlanSaysTheMode(t *testing.T) {
+	inBubble(t, compaction.Config{}, func(t *testing.T, w *world) {
+		var measured, compacted []string
+		b := &backend{
+			fragmentation: func(_ int, req sdk.FragmentationRequest) (sdk.Fragmentation, error) {
+				measured = append(measured, req.Mode)
+				f := fragmented
+				if req.Mode == "auto" {
+					f.Mode, f.Note = "punch", "there is no room"
+				}
+				return f, nil
+			},
+			compact: func(_ context.Context, _ int, req sdk.CompactRequest, _ func(sdk.Progress)) (sdk.CompactResult, error) {
+				compacted = append(compacted, req.Mode)
+				result := success
+				result.Mode = "punch"
+				return result, nil
+			},
+		}
+		auto, plain := w.store("auto", &backend{}), w.store("plain", &backend{})
+		w.clients.backends["auto"], w.clients.backends["plain"] = b, b // not guarded, which would know no such modes
+		auto.Mode = "auto"
+		plans, err := w.runner.Plan(t.Context(), []config.Store{auto, plain})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p := plans[0]; p.Mode != "punch" || p.ModeReason != "there is no room" {
+			t.Errorf("auto: mode %q: %s", p.Mode, p.ModeReason)
+		}
+		if p := plans[1]; p.Mode != "rewrite" || p.ModeReason != "" {
+			t.Errorf("plain: mode %q: %s", p.Mode, p.ModeReason)
+		}
+		if r := w.run(auto).Results[0]; r.Mode != "punch" {
+			t.Errorf("result: %+v", r)
+		}
+		if !slices.Equal(measured, []string{"auto", "", "auto"}) || !slices.Equal(compacted, []string{"auto"}) {
+			t.Errorf("measured for %q, compacted with %q", measured, compacted)
+		}
+	})
+}
+
 func TestInspect(t *testing.T) {
 	inBubble(t, compaction.Config{}, func(t *testing.T, w *world) {
 		var depth sdk.Depth
 		b := &backend{fragmentation: func(_ int, req sdk.FragmentationRequest) (sdk.Fragmentation, error) {
 			depth = req.Depth
+			if req.Mode != "rewrite" {
+				t.Errorf("measured for mode %q", req.Mode)
+			}
 			f := fragmented
 			f.Map = []uint8{0, 100, 50}
 			return f, nil
@@ -295,6 +348,10 @@ func TestInspect(t *testing.T) {
 			`"live_bytes":8388608,"reclaimable_bytes":12582912,"ratio":0.6,"method":"sampled","metrics":{},"map":[0,100,50]}`
 		if err != nil || string(document) != want {
 			t.Errorf("got  %s (%v)\nwant %s", document, err, want)
+		}
+		got, err = w.runner.Inspect(t.Context(), w.store("chosen", chooses()), "")
+		if err != nil || got.Mode != "rewrite" || got.Note != "there is room" {
+			t.Errorf("mode %q: %s (%v)", got.Mode, got.Note, err)
 		}
 
 		if _, err := w.runner.Inspect(t.Context(), w.store("b", &backend{fragmentation: measures(errCorrupt)}), ""); !errors.Is(err, sdk.ErrCorrupt) || sdk.HintOf(err) == "" {

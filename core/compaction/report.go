@@ -18,8 +18,12 @@ type Inspection struct {
 	LiveBytes        int64 `json:"live_bytes"`
 	ReclaimableBytes int64 `json:"reclaimable_bytes"`
 	// Ratio is ReclaimableBytes / AllocatedBytes, 0 to 1.
-	Ratio   float64            `json:"ratio"`
-	Method  sdk.Method         `json:"method"`
+	Ratio  float64    `json:"ratio"`
+	Method sdk.Method `json:"method"`
+	// Mode is the one that a compaction would use now, and Note a sentence that
+	// says why, as far as the backend tells.
+	Mode    string             `json:"mode,omitempty"`
+	Note    string             `json:"note,omitempty"`
 	Metrics map[string]float64 `json:"metrics"`
 	// Map is how full consecutive equal parts of the store are, 0 to 100.
 	Map []int `json:"map"`
@@ -43,7 +47,10 @@ type Plan struct {
 	// Code is the policy's reason for programs.
 	Code   string `json:"code"`
 	Reason string `json:"reason"`
-	Mode   string `json:"mode"`
+	// Mode that the compaction would have now, and why it is that one where the
+	// backend had the choice.
+	Mode       string `json:"mode"`
+	ModeReason string `json:"mode_reason,omitempty"`
 
 	AllocatedBytes int64   `json:"allocated_bytes"`
 	PredictedBytes int64   `json:"predicted_bytes"`

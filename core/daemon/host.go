@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -189,6 +190,12 @@ func (h *host) Compact(ctx context.Context, req api.CompactRequest) (history.Run
 	stores, err := h.stores(req.Stores)
 	if err != nil {
 		return history.Run{}, err
+	}
+	if req.Mode != "" {
+		stores = slices.Clone(stores) // those of the configuration stay as they are
+		for i := range stores {
+			stores[i].Mode = req.Mode
+		}
 	}
 	done, err := h.beginRun()
 	if err != nil {

@@ -64,7 +64,7 @@ type badBackend struct{ mode string }
 func (badBackend) Describe(context.Context) (sdk.Description, error) {
 	return sdk.Description{
 		Name: "bad", Version: "1.0.0", Engine: "badstore",
-		Capabilities: sdk.Capabilities{Modes: []string{"only"}},
+		Capabilities: sdk.Capabilities{Modes: []string{"only", "auto"}},
 		Signatures:   []sdk.Signature{{Magic: []byte("BADSTORE")}},
 	}, nil
 }
@@ -78,7 +78,11 @@ func (badBackend) Fragmentation(_ context.Context, req sdk.FragmentationRequest)
 	if bytes.HasSuffix(content, []byte("compacted\n")) {
 		return sdk.Fragmentation{TotalBytes: 2 << 20, AllocatedBytes: 2 << 20, LiveBytes: 2 << 20}, nil
 	}
-	return sdk.Fragmentation{TotalBytes: 10 << 20, AllocatedBytes: 10 << 20, LiveBytes: 2 << 20, ReclaimableBytes: 8 << 20}, nil
+	f := sdk.Fragmentation{TotalBytes: 10 << 20, AllocatedBytes: 10 << 20, LiveBytes: 2 << 20, ReclaimableBytes: 8 << 20}
+	if req.Mode == "auto" {
+		f.Mode, f.Note = "only", "there is no other"
+	}
+	return f, nil
 }
 
 // Compact misbehaves.
@@ -115,7 +119,7 @@ func (b badBackend) Compact(ctx context.Context, req sdk.CompactRequest, report 
 	return sdk.CompactResult{
 		Before:         sdk.Size{TotalBytes: 10 << 20, AllocatedBytes: 10 << 20},
 		After:          sdk.Size{TotalBytes: 2 << 20, AllocatedBytes: 2 << 20},
-		ReclaimedBytes: 8 << 20,
+		ReclaimedBytes: 8 << 20, Mode: "only",
 	}, nil
 }
 

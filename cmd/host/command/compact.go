@@ -20,6 +20,7 @@ type compactOptions struct {
 	all    bool
 	force  bool
 	plugin string
+	mode   string
 }
 
 func newCompact(s *session) *cobra.Command {
@@ -41,6 +42,7 @@ Exit status: 0 done or rightly skipped, 1 something failed, 3 deferred (locked,
 no space), 130 interrupted.`,
 		Example: `  wring compact app.db
   wring compact --force sessions
+  wring compact --mode rewrite sessions
   wring compact --all --json`,
 		ValidArgsFunction: s.completeStores,
 		RunE: func(c *cobra.Command, arguments []string) error {
@@ -58,6 +60,7 @@ no space), 130 interrupted.`,
 	}
 	c.Flags().BoolVar(&o.all, "all", false, "every store of the running host")
 	c.Flags().BoolVarP(&o.force, "force", "f", false, "pass over thresholds and windows, never over safety")
+	c.Flags().StringVar(&o.mode, "mode", "", "how to compact, instead of as configured: a `MODE` that wring plugin describe shows")
 	c.Flags().StringVar(&o.plugin, "plugin", "", "the backend of a PATH, instead of recognising it")
 	return c
 }
@@ -69,7 +72,7 @@ func (s *session) compact(ctx context.Context, arguments []string, o compactOpti
 			return history.Run{}, err
 		}
 		defer host.Close()
-		return s.compactByHost(ctx, host, api.CompactRequest{All: true, Force: o.force})
+		return s.compactByHost(ctx, host, api.CompactRequest{All: true, Force: o.force, Mode: o.mode})
 	}
 	t, err := s.resolve(ctx, arguments)
 	if err != nil {
@@ -77,7 +80,7 @@ func (s *session) compact(ctx context.Context, arguments []string, o compactOpti
 	}
 	defer t.close()
 	if len(t.stores) > 0 {
-		return s.compactByHost(ctx, t.host, api.CompactRequest{Stores: t.stores, Force: o.force})
+		return s.compactByHost(ctx, t.host, api.CompactRequest{Stores: t.stores, Force: o.force, Mode: o.mode})
 	}
 	return s.compactHere(ctx, t.paths, o)
 }
@@ -176,6 +179,7 @@ func (s *session) compactHere(ctx context.Context, paths []string, o compactOpti
 		if err != nil {
 			return history.Run{}, err
 		}
+		store.Mode = o.mode
 		stores = append(stores, store)
 	}
 	stopDrawing := local.draw(s.newDisplay())

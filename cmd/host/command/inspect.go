@@ -129,6 +129,9 @@ func printInspection(w io.Writer, i compaction.Inspection, width int) {
 	fmt.Fprintf(w, "  live         %s\n", sdk.FormatBytes(i.LiveBytes))
 	fmt.Fprintf(w, "  reclaimable  %s, %s of what is allocated (%s)\n",
 		sdk.FormatBytes(i.ReclaimableBytes), percent(i.Ratio), i.Method)
+	if i.Mode != "" || i.Note != "" {
+		fmt.Fprintf(w, "  compaction   %s\n", modeAndWhy(i.Mode, i.Note))
+	}
 	for _, name := range slices.Sorted(maps.Keys(i.Metrics)) {
 		fmt.Fprintf(w, "  %-24s %s\n", name, metric(name, i.Metrics[name]))
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/wringdb/wring/core/compaction"
 	"github.com/wringdb/wring/core/config"
+	"github.com/wringdb/wring/core/policy"
 	"github.com/wringdb/wring/sdk"
 )
 
@@ -79,13 +80,20 @@ func (s *session) showPlans(plans []compaction.Plan) error {
 		return planned(plans)
 	}
 	now := time.Now()
-	t := newTable("STORE", "ACTION", ">ALLOCATED", ">RECLAIMABLE", ">RATIO", "DUE", "WHY")
+	t := newTable("STORE", "ACTION", "MODE", ">ALLOCATED", ">RECLAIMABLE", ">RATIO", "DUE", "WHY")
 	for _, p := range plans {
-		t.add(p.Store, p.Action, sdk.FormatBytes(p.AllocatedBytes), sdk.FormatBytes(p.PredictedBytes),
+		mode := "-"
+		if p.Action == string(policy.Compact) {
+			mode = orDash(p.Mode)
+		}
+		t.add(p.Store, p.Action, mode, sdk.FormatBytes(p.AllocatedBytes), sdk.FormatBytes(p.PredictedBytes),
 			percent(p.Ratio), until(p.NextAt, now), p.Reason)
 	}
 	t.print(s.Out)
 	for _, p := range plans {
+		if p.ModeReason != "" && p.Action == string(policy.Compact) {
+			fmt.Fprintf(s.Out, "%s: %s\n", p.Store, modeAndWhy(p.Mode, p.ModeReason))
+		}
 		for _, warning := range p.Warnings {
 			fmt.Fprintf(s.Out, "%s: warning: %s\n", p.Store, warning)
 		}
@@ -94,6 +102,18 @@ func (s *session) showPlans(plans []compaction.Plan) error {
 		}
 	}
 	return planned(plans)
+}
+
+// modeAndWhy is "mode punch: there is no room for a rewrite", or what is known
+// of it.
+func modeAndWhy(mode, reason string) string {
+	switch {
+	case mode == "":
+		return reason
+	case reason == "":
+		return "mode " + mode
+	}
+	return fmt.Sprintf("mode %s: %s", mode, reason)
 }
 
 // planned is the exit status: a store that cannot be measured is a failure.

@@ -9,3 +9,6 @@ func dropCache(*os.File) {}
 
 // beginWriting does nothing here.
 func beginWriting(*os.File, int64, int64) {}
+
+// inMemory says so here: the system is left to find out what will be read.
+func inMemory([]byte) bool { return true }

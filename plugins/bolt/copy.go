@@ -39,10 +39,10 @@ func (c *compaction) copyTo(temp *replace.Temp) error {
 		begun = end
 		return c.audit(temp, func() error { return auditor.To(end) })
 	}
-	w := writer.New(c.ctx, temp.File, config)
+	w := writer.New(c.ctx, temp, config)
 	defer w.Abort()
 
-	copied := &copier{to: w, meter: c.meter, sums: make([]content.Sum, 1)}
+	copied := &copier{to: w, meter: c.meter, ahead: newReadAhead(mapping.Data, meta), sums: make([]content.Sum, 1)}
 	if err := contain("read "+c.source.path, func() error {
 		reached, err := walk.Walk(file, copied)
 		if err != nil {
@@ -86,6 +86,7 @@ func checkFree(file *page.File, reached *walk.Pages) error {
 type copier struct {
 	to    *writer.Writer
 	meter *meter
+	ahead *readAhead // nil where it is not needed
 	names []bucketName
 	sums  []content.Sum // of the buckets that are open, the root's first
 }
@@ -97,6 +98,13 @@ type bucketName struct {
 
 // Node implements walk.Visitor.
 func (c *copier) Node(n *page.Node, _ int) error { return c.meter.add(n.Bytes(), n.Bytes(), 0) }
+
+// Ahead implements walk.Ahead. What keeps to a rate reads nothing early.
+func (c *copier) Ahead(branch *page.Node) {
+	if c.ahead != nil && c.meter.pace.Rate() == 0 {
+		c.ahead.branch(branch)
+	}
+}
 
 // Item implements walk.Visitor.
 func (c *copier) Item(n *page.Node, i int) error {
@@ -190,4 +198,7 @@ func firstPage(meta page.Meta) page.ID {
 	return writer.Config{NoFreelist: meta.Freelist == page.NoFreelist}.FirstPage()
 }
 
-var _ walk.Visitor = (*copier)(nil)
+var (
+	_ walk.Visitor = (*copier)(nil)
+	_ walk.Ahead   = (*copier)(nil)
+)

@@ -160,6 +160,9 @@ func (n *Node) check() error {
 		var pos, key, value int64
 		if n.Leaf {
 			pos, key, value = int64(u32(e[4:])), int64(u32(e[8:])), int64(u32(e[12:]))
+			if flags := u32(e[0:]); flags > flagBucket {
+				return problem(n.ID, "has an entry (%d of %d) of an unknown kind (flags 0x%x)", i+1, n.Count, flags)
+			}
 		} else {
 			pos, key = int64(u32(e[0:])), int64(u32(e[4:]))
 		}

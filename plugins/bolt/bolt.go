@@ -61,8 +61,8 @@ type backend struct {
 	// lockWait is how long a lock is waited for: a process that only looked
 	// at the file has given it back by then.
 	lockWait time.Duration
-	// step is called at each step of a replacement; nil in production.
-	step func(replace.Step)
+	// hook hears of all that is done to files and names; nil in production.
+	hook replace.Hook
 }
 
 // Describe implements sdk.Backend.

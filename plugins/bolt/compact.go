@@ -88,16 +88,14 @@ func (c *compaction) run(path string) (sdk.CompactResult, error) {
 	if err := c.enoughSpace(); err != nil {
 		return sdk.CompactResult{}, err
 	}
-	temp, err := replace.NewTemp(c.source.path, c.source.file, c.found.Meta.TxID, c.backend.random)
+	temp, err := replace.NewTemp(c.source.path, c.source.file, c.found.Meta.TxID, c.backend.random, c.backend.hook)
 	if err != nil {
 		return sdk.CompactResult{}, err
 	}
 	defer temp.Discard()
-	c.step(replace.StepTempCreated)
 	if err := c.copyTo(temp); err != nil {
 		return sdk.CompactResult{}, err
 	}
-	c.step(replace.StepWritten)
 	err = c.replace(temp)
 	if errors.Is(err, errNotSmaller) {
 		return c.noOp("rewritten, but the new file was not smaller, so the old one was kept"), nil
@@ -106,12 +104,6 @@ func (c *compaction) run(path string) (sdk.CompactResult, error) {
 		return sdk.CompactResult{}, err
 	}
 	return c.result(), nil
-}
-
-func (c *compaction) step(s replace.Step) {
-	if c.backend.step != nil {
-		c.backend.step(s)
-	}
 }
 
 // enoughSpace makes sure that the new file fits, with a tenth to spare.
@@ -141,7 +133,7 @@ func (c *compaction) replace(temp *replace.Temp) error {
 		SyncDir: func(dir *os.File) error { return c.meter.finish(dir.Sync) },
 		Poison:  stateOf(c.found.Meta).Poison,
 		Release: c.source.release,
-		Step:    c.backend.step,
+		Hook:    c.backend.hook,
 	}
 	replaced, err := r.Run(c.ctx)
 	if err != nil && replaced {
@@ -161,7 +153,7 @@ func (c *compaction) sync(temp *replace.Temp) error {
 		return err
 	}
 	c.meter.begin(phaseSync, "bytes", info.Size())
-	if err := c.meter.await(temp.File.Sync); err != nil {
+	if err := c.meter.await(temp.Sync); err != nil {
 		return err
 	}
 	c.meter.end()

@@ -154,7 +154,7 @@ func TestCompactKeepsWhatIsSmaller(t *testing.T) {
 	if c.found, err = probe.Measure(c.ctx, c.source.file, size, probeConfig(0.2)); err != nil {
 		t.Fatal(err)
 	}
-	temp, err := replace.NewTemp(path, c.source.file, c.found.Meta.TxID, c.backend.random)
+	temp, err := replace.NewTemp(path, c.source.file, c.found.Meta.TxID, c.backend.random, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,13 +270,11 @@ func TestCompactOfAStoreThatIsMovedAway(t *testing.T) {
 	path := generate(t, fragmented())
 	before := digestOf(t, path)
 	b := newBackend()
-	b.step = func(s replace.Step) {
-		if s != replace.StepReleased {
-			return
+	b.hook = func(op replace.Op) error {
+		if op.Kind == replace.OpRelease {
+			return os.Rename(path, path+".moved")
 		}
-		if err := os.Rename(path, path+".moved"); err != nil {
-			t.Fatal(err)
-		}
+		return nil
 	}
 	result, err := b.Compact(context.Background(), request(path), func(sdk.Progress) {})
 	if err != nil {
@@ -361,7 +359,7 @@ func TestLongNames(t *testing.T) {
 		if err := os.Rename(generate(t, fragmented()), path); err != nil {
 			t.Fatal(err)
 		}
-		if said, err := start(t, "compact "+string(replace.StepWritten), path, 0).end(); !wasKilled(err) {
+		if said, err := start(t, killAt(replace.OpSync, 1), path, 0).end(); !wasKilled(err) {
 			t.Fatalf("the compaction ended with %v, said %q: it was to be killed", err, said)
 		}
 		// Another store whose name begins in the same way is another one.
@@ -390,9 +388,9 @@ func TestCompactVerifies(t *testing.T) {
 	path := generate(t, fragmented())
 	was := state(t, path)
 	b := newBackend()
-	b.step = func(s replace.Step) {
-		if s != replace.StepWritten {
-			return
+	b.hook = func(op replace.Op) error {
+		if op.Kind != replace.OpSync {
+			return nil
 		}
 		temps, err := filepath.Glob(filepath.Join(filepath.Dir(path), ".a.db.wring-*.tmp"))
 		if err != nil || len(temps) != 1 {
@@ -409,9 +407,7 @@ func TestCompactVerifies(t *testing.T) {
 		}); err != nil {
 			t.Fatal(err)
 		}
-		if err := db.Close(); err != nil {
-			t.Fatal(err)
-		}
+		return db.Close()
 	}
 	_, err := b.Compact(context.Background(), fullRequest(path), func(sdk.Progress) {})
 	if !errors.Is(err, sdk.ErrInternal) || !strings.Contains(err.Error(), "not sound") || sdk.HintOf(err) == "" {

@@ -29,27 +29,29 @@ const exchanges = runtime.GOOS == "linux"
 // that a sweep removes.
 func TestKilledAtEachStep(t *testing.T) {
 	for _, test := range []struct {
-		at    string // a step of the replacement, or a phase in its middle
+		at    string // the role
 		temp  bool   // one is left
 		swept bool   // the new file is in place
 	}{
-		{string(replace.StepTempCreated), true, false},
-		{phaseCopy, true, false},
-		{string(replace.StepWritten), true, false},
-		{string(replace.StepSynced), true, false},
-		{phaseVerify, true, false},
-		{string(replace.StepVerified), true, false},
-		{string(replace.StepRenamed), exchanges, true}, // the old file has its name
-		{string(replace.StepDirSynced), exchanges, true},
-		{string(replace.StepPoisoned), exchanges, true},
-		{string(replace.StepUnlinked), false, true},
-		{string(replace.StepReleased), false, true},
+		{killAt(replace.OpCreate, 1), false, false},
+		{killAt(replace.OpRename, 1), true, false},
+		{killAt(replace.OpAttributes, 1), true, false},
+		{killAt(replace.OpWrite, 1), true, false},
+		{killIn(phaseCopy), true, false},
+		{killAt(replace.OpSync, 1), true, false},
+		{killIn(phaseVerify), true, false},
+		{killAt(replace.OpSyncDir, 1), true, false},
+		{killAt(replace.OpExchange, 1), true, false},
+		{killAt(replace.OpSyncDir, 2), exchanges, true}, // the old file has its name
+		{killAt(replace.OpPoison, 1), exchanges, true},
+		{killAt(replace.OpPoison, 2), exchanges, true},
+		{killAt(replace.OpRelease, 1), false, true},
 	} {
 		t.Run(test.at, func(t *testing.T) {
 			path := generate(t, fragmented())
 			want := digestOf(t, path)
 			was := state(t, path)
-			said, err := start(t, "compact "+test.at, path, 0).end()
+			said, err := start(t, test.at, path, 0).end()
 			if !wasKilled(err) {
 				t.Fatalf("the compaction ended with %v, said %q: it was to be killed", err, said)
 			}
@@ -115,7 +117,7 @@ func TestKilledWhileSomebodyWaits(t *testing.T) {
 			want := digestOf(t, path)
 			waiting := waiter(t, path)
 			second := waiter(t, path)
-			said, err := start(t, "compact "+string(replace.StepRenamed), path, 0).end()
+			said, err := start(t, killAt(replace.OpSyncDir, 2), path, 0).end()
 			if !wasKilled(err) {
 				t.Fatalf("the compaction ended with %v, said %q: it was to be killed", err, said)
 			}
@@ -165,7 +167,7 @@ func TestSweepWhileTheOldFileIsUsed(t *testing.T) {
 	}
 	path := generate(t, fragmented())
 	waiting := waiter(t, path)
-	if said, err := start(t, "compact "+string(replace.StepRenamed), path, 0).end(); !wasKilled(err) {
+	if said, err := start(t, killAt(replace.OpSyncDir, 2), path, 0).end(); !wasKilled(err) {
 		t.Fatalf("the compaction ended with %v, said %q: it was to be killed", err, said)
 	}
 	old := tempOf(t, path)
@@ -191,7 +193,7 @@ func TestSweepWhileTheOldFileIsUsed(t *testing.T) {
 // A store that is broken may have its content in what a compaction left.
 func TestSweepBesideABrokenStore(t *testing.T) {
 	path := generate(t, fragmented())
-	if said, err := start(t, "compact "+string(replace.StepVerified), path, 0).end(); !wasKilled(err) {
+	if said, err := start(t, killAt(replace.OpExchange, 1), path, 0).end(); !wasKilled(err) {
 		t.Fatalf("the compaction ended with %v, said %q: it was to be killed", err, said)
 	}
 	left := tempOf(t, path)
@@ -257,12 +259,11 @@ func wasKilled(err error) bool {
 func TestFaultIsAnError(t *testing.T) {
 	path := generate(t, fragmented())
 	b := newBackend()
-	b.step = func(s replace.Step) {
-		if s == replace.StepTempCreated {
-			if err := os.Truncate(path, 8192); err != nil {
-				t.Error(err)
-			}
+	b.hook = func(op replace.Op) error {
+		if op.Kind == replace.OpAttributes {
+			return os.Truncate(path, 8192)
 		}
+		return nil
 	}
 	_, err := b.Compact(context.Background(), request(path), func(sdk.Progress) {})
 	if !errors.Is(err, sdk.ErrCorrupt) || sdk.HintOf(err) == "" {

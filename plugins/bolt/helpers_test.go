@@ -61,18 +61,19 @@ func play(role, path string) error {
 			return fmt.Errorf("open: %w", err)
 		}
 		return errors.Join(put(db, "late", "write"), db.Close())
-	case "compact": // and dies at a step
+	case "compact": // and dies before an operation: see killAt
 		b := newBackend()
-		b.step = func(s replace.Step) {
-			if string(s) == argument {
-				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-				select {}
+		met := map[replace.OpKind]int{}
+		b.hook = func(op replace.Op) error {
+			met[op.Kind]++
+			if killAt(op.Kind, met[op.Kind]) == role {
+				die()
 			}
+			return nil
 		}
 		_, err := b.Compact(context.Background(), fullRequest(path), func(p sdk.Progress) {
-			if p.Phase == argument && p.Done > 0 {
-				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-				select {}
+			if killIn(p.Phase) == role && p.Done > 0 {
+				die()
 			}
 		})
 		return err
@@ -84,6 +85,17 @@ func play(role, path string) error {
 		return nil
 	}
 	return fmt.Errorf("there is no role %q", role)
+}
+
+// killAt is the role that compacts and dies before the nth operation of a kind.
+func killAt(kind replace.OpKind, n int) string { return fmt.Sprintf("compact %s %d", kind, n) }
+
+// killIn is the role that compacts and dies in the middle of a phase.
+func killIn(phase string) string { return "compact " + phase }
+
+func die() {
+	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	select {}
 }
 
 func put(db *bbolt.DB, key, value string) error {

@@ -20,7 +20,7 @@ func (b *backend) Sweep(_ context.Context, store sdk.Store) ([]string, error) {
 	if err != nil {
 		return nil, explain(doing, err)
 	}
-	removed, err := replace.Sweep(path, readState)
+	removed, err := replace.Sweep(path, readState, b.hook)
 	return removed, explain(doing, err)
 }
 

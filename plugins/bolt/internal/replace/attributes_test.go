@@ -35,7 +35,7 @@ func TestNewTempTakesOwnerModeAndAttributes(t *testing.T) {
 	} else if err != nil {
 		t.Fatal(err)
 	}
-	temp, err := replace.NewTemp(path, open(t, path), 7, rand.Reader)
+	temp, err := replace.NewTemp(path, open(t, path), 7, rand.Reader, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +120,7 @@ func TestNewTempSharesNoMoreThanTheFile(t *testing.T) {
 			if accessListOf(t, probe) == nil {
 				t.Fatal("a new file has no access list")
 			}
-			temp, err := replace.NewTemp(path, open(t, path), 7, rand.Reader)
+			temp, err := replace.NewTemp(path, open(t, path), 7, rand.Reader, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

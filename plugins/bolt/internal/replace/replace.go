@@ -71,22 +71,6 @@ func Same(path string, f *os.File) error {
 	return nil
 }
 
-// Step names a moment of a replacement, for tests that crash there.
-type Step string
-
-// The steps in order. Until StepRenamed the old file is the store.
-const (
-	StepTempCreated Step = "temp_created"
-	StepWritten     Step = "written"
-	StepSynced      Step = "synced"
-	StepVerified    Step = "verified"
-	StepRenamed     Step = "renamed"
-	StepDirSynced   Step = "dir_synced"
-	StepPoisoned    Step = "poisoned"
-	StepUnlinked    Step = "unlinked"
-	StepReleased    Step = "released"
-)
-
 // Span is a part of a file, in bytes.
 type Span struct{ Offset, Length int64 }
 
@@ -97,7 +81,7 @@ type Replacement struct {
 	Old  *os.File
 	// Temp is the new file beside it, written but not yet synced.
 	Temp *Temp
-	// Sync makes the new file durable; nil for fsync.
+	// Sync makes the new file durable, by Temp.Sync; nil for that alone.
 	Sync func(ctx context.Context) error
 	// Verify compares the new file with the old one.
 	Verify func(ctx context.Context) error
@@ -112,8 +96,8 @@ type Replacement struct {
 	Poison []Span
 	// Release gives the old file's lock back.
 	Release func() error
-	// Step is called at each step; nil in production.
-	Step func(Step)
+	// Hook hears of all that is done; nil in production.
+	Hook Hook
 }
 
 // Run makes the swap. When it fails before the swap the store is as it was and
@@ -134,50 +118,40 @@ type Replacement struct {
 // has the temp's name meanwhile, so what was written is there, and Sweep says
 // so. Where they cannot, it is lost.
 func (r *Replacement) Run(ctx context.Context) (replaced bool, err error) {
-	step := r.Step
-	if step == nil {
-		step = func(Step) {}
-	}
-	if err := r.prepare(ctx, step); err != nil {
+	if err := r.prepare(ctx); err != nil {
 		return false, err
 	}
 	exchanged, err := r.swap()
 	if err != nil {
 		return false, err
 	}
-	step(StepRenamed)
 	unsynced := r.syncDir()
 	if unsynced != nil {
 		unsynced = r.syncDir()
 	}
-	step(StepDirSynced)
 	if err := errors.Join(unsynced, r.invalidate()); err != nil {
 		// The temp's name may be all that the new file has after a crash.
-		return true, errors.Join(err, r.Release())
+		return true, errors.Join(err, r.release())
 	}
-	step(StepPoisoned)
 	var kept error
 	if exchanged && Same(r.Temp.Path, r.Old) == nil {
-		kept = os.Remove(r.Temp.Path)
+		kept = r.Hook.unlink(r.Temp.Path)
 	}
-	step(StepUnlinked)
-	if err := r.Release(); err != nil {
-		return true, fmt.Errorf("release the lock of the old %s: %w", r.Path, err)
+	if err := r.release(); err != nil {
+		return true, err
 	}
-	step(StepReleased)
 	return true, kept
 }
 
 // prepare does all that can be done before the swap.
-func (r *Replacement) prepare(ctx context.Context, step func(Step)) error {
+func (r *Replacement) prepare(ctx context.Context) error {
 	sync := r.Sync
 	if sync == nil {
-		sync = func(context.Context) error { return r.Temp.File.Sync() }
+		sync = func(context.Context) error { return r.Temp.Sync() }
 	}
 	if err := sync(ctx); err != nil {
 		return fmt.Errorf("sync %s: %w", r.Temp.Path, err)
 	}
-	step(StepSynced)
 	if err := r.Verify(ctx); err != nil {
 		return err
 	}
@@ -185,7 +159,6 @@ func (r *Replacement) prepare(ctx context.Context, step func(Step)) error {
 	if err := r.syncDir(); err != nil {
 		return err
 	}
-	step(StepVerified)
 	if err := Same(r.Path, r.Old); err != nil {
 		return err
 	}
@@ -195,26 +168,34 @@ func (r *Replacement) prepare(ctx context.Context, step func(Step)) error {
 // swap puts the new file in place. When the files were exchanged the old one
 // has the temp's name.
 func (r *Replacement) swap() (exchanged bool, err error) {
-	exchange := r.exchange()
-	err = exchange(r.Temp.Path, r.Path)
+	err = r.exchange()
 	if errors.Is(err, errors.ErrUnsupported) {
-		return false, r.unfit(os.Rename(r.Temp.Path, r.Path))
+		return false, r.unfit(r.rename())
 	}
 	if err != nil {
 		return false, r.unfit(err)
 	}
 	if err := Same(r.Temp.Path, r.Old); errors.Is(err, ErrChanged) {
 		// Somebody put another file there in the last moment: it is theirs.
-		return false, errors.Join(fmt.Errorf("%s: %w", r.Path, ErrChanged), exchange(r.Temp.Path, r.Path))
+		return false, errors.Join(fmt.Errorf("%s: %w", r.Path, ErrChanged), r.exchange())
 	}
 	return true, nil
 }
 
-func (r *Replacement) exchange() func(a, b string) error {
-	if r.Exchange != nil {
-		return r.Exchange
+func (r *Replacement) exchange() error {
+	swap := r.Exchange
+	if swap == nil {
+		swap = exchange
 	}
-	return exchange
+	return r.Hook.do(Op{Kind: OpExchange, Path: r.Temp.Path, To: r.Path}, func() error {
+		return swap(r.Temp.Path, r.Path)
+	})
+}
+
+func (r *Replacement) rename() error {
+	return r.Hook.do(Op{Kind: OpRename, Path: r.Temp.Path, To: r.Path}, func() error {
+		return os.Rename(r.Temp.Path, r.Path)
+	})
 }
 
 func (r *Replacement) unfit(err error) error {
@@ -240,16 +221,20 @@ func (r *Replacement) invalidate() error {
 	if links(info) > ours {
 		return nil
 	}
-	if err := poison(r.Old, r.Poison); err != nil {
+	if err := r.Hook.poison(r.Old, r.Poison); err != nil {
 		return fmt.Errorf("invalidate the old %s: %w", r.Path, err)
 	}
 	return nil
 }
 
 // poison overwrites parts of a file, one after the other.
-func poison(f *os.File, spans []Span) error {
+func (h Hook) poison(f *os.File, spans []Span) error {
 	for _, span := range spans {
-		if _, err := f.WriteAt(bytes.Repeat([]byte{0xFF}, int(span.Length)), span.Offset); err != nil {
+		spoilt := bytes.Repeat([]byte{0xFF}, int(span.Length))
+		if err := h.do(Op{Kind: OpPoison, Path: f.Name(), Offset: span.Offset, Data: spoilt}, func() error {
+			_, err := f.WriteAt(spoilt, span.Offset)
+			return err
+		}); err != nil {
 			return err
 		}
 	}
@@ -261,8 +246,15 @@ func (r *Replacement) syncDir() error {
 	if sync == nil {
 		sync = (*os.File).Sync
 	}
-	if err := sync(r.Temp.dir); err != nil {
+	if err := r.Hook.do(Op{Kind: OpSyncDir, Path: r.Path}, func() error { return sync(r.Temp.dir) }); err != nil {
 		return fmt.Errorf("sync directory of %s: %w", r.Path, err)
+	}
+	return nil
+}
+
+func (r *Replacement) release() error {
+	if err := r.Hook.do(Op{Kind: OpRelease, Path: r.Path}, r.Release); err != nil {
+		return fmt.Errorf("release the lock of the old %s: %w", r.Path, err)
 	}
 	return nil
 }

@@ -85,63 +85,71 @@ func TestResolve(t *testing.T) {
 // swap prepares a replacement of "old old old" by "new" in a directory of its own.
 func swap(t *testing.T) *replace.Replacement {
 	t.Helper()
+	return hookedSwap(t, nil)
+}
+
+// hookedSwap also calls a hook.
+func hookedSwap(t *testing.T, hook replace.Hook) *replace.Replacement {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "a.db")
 	write(t, path, "old old old")
 	old := open(t, path)
-	temp, err := replace.NewTemp(path, old, 7, rand.Reader)
+	temp, err := replace.NewTemp(path, old, 7, rand.Reader, hook)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(temp.Discard)
-	if _, err := temp.File.WriteString("new"); err != nil {
+	if _, err := temp.WriteAt([]byte("new"), 0); err != nil {
 		t.Fatal(err)
 	}
 	return &replace.Replacement{
-		Path: path, Old: old, Temp: temp,
+		Path: path, Old: old, Temp: temp, Hook: hook,
 		Verify:  func(context.Context) error { return nil },
 		Poison:  []replace.Span{{Offset: 0, Length: 3}, {Offset: 4, Length: 3}},
 		Release: func() error { return nil },
 	}
 }
 
+// Each line is an operation and the files as they are when it is about to begin.
 func TestRunInOrder(t *testing.T) {
 	before := []string{
 		"sync: old old old, old old old",
-		"synced: old old old, old old old",
 		"verify: old old old, old old old",
-		"verified: old old old, old old old",
+		"syncdir: old old old, old old old",
+		"exchange: old old old, old old old",
 	}
 	t.Run("exchange", func(t *testing.T) {
-		r := swap(t)
 		if !canExchange(t) {
 			t.Skip("files cannot be exchanged here")
 		}
-		runInOrder(t, r, append(slices.Clone(before),
-			"renamed: new, old old old, temp old old old",
-			"dir_synced: new, old old old, temp old old old",
-			"poisoned: new, ~~~ ~~~ old, temp ~~~ ~~~ old",
-			"unlinked: new, ~~~ ~~~ old",
+		runInOrder(t, nil, append(slices.Clone(before),
+			"syncdir: new, old old old, temp old old old",
+			"poison: new, old old old, temp old old old",
+			"poison: new, ~~~ old old, temp ~~~ old old",
+			"unlink: new, ~~~ ~~~ old, temp ~~~ ~~~ old",
 			"release: new, ~~~ ~~~ old",
 			"released: new, ~~~ ~~~ old",
 		))
 	})
 	t.Run("rename", func(t *testing.T) {
-		r := swap(t)
-		r.Exchange = func(string, string) error { return errors.ErrUnsupported }
-		runInOrder(t, r, append(slices.Clone(before),
-			"renamed: new, old old old",
-			"dir_synced: new, old old old",
-			"poisoned: new, ~~~ ~~~ old",
-			"unlinked: new, ~~~ ~~~ old",
+		unsupported := func(string, string) error { return errors.ErrUnsupported }
+		runInOrder(t, unsupported, append(slices.Clone(before),
+			"rename: old old old, old old old",
+			"syncdir: new, old old old",
+			"poison: new, old old old",
+			"poison: new, ~~~ old old",
 			"release: new, ~~~ ~~~ old",
 			"released: new, ~~~ ~~~ old",
 		))
 	})
 }
 
-func runInOrder(t *testing.T, r *replace.Replacement, want []string) {
+func runInOrder(t *testing.T, exchange func(a, b string) error, want []string) {
 	t.Helper()
-	var order []string
+	var (
+		r     *replace.Replacement
+		order []string
+	)
 	content := func() string {
 		b, err := os.ReadFile(r.Path)
 		if err != nil {
@@ -156,25 +164,28 @@ func runInOrder(t *testing.T, r *replace.Replacement, want []string) {
 		}
 		return b
 	}
-	swapped := false
 	note := func(what string) {
 		line := what + ": " + content() + ", " + string(oldBytes())
-		swapped = swapped || what == string(replace.StepRenamed)
-		if b, err := os.ReadFile(r.Temp.Path); swapped && err == nil {
+		if b, err := os.ReadFile(r.Temp.Path); err == nil && string(b) != "new" {
 			line += ", temp " + string(b)
 		}
 		order = append(order, strings.ReplaceAll(line, "\xff", "~"))
 	}
-	r.Sync = func(context.Context) error { note("sync"); return nil }
+	r = hookedSwap(t, func(op replace.Op) error {
+		if r != nil {
+			note(string(op.Kind))
+		}
+		return nil
+	})
+	r.Exchange = exchange
 	r.Verify = func(context.Context) error { note("verify"); return nil }
-	r.Release = func() error { note("release"); return nil }
-	r.Step = func(s replace.Step) { note(string(s)) }
+	r.Release = func() error { note("released"); return nil }
 	replaced, err := r.Run(context.Background())
 	if err != nil || !replaced {
 		t.Fatalf("replaced: %v, error %v", replaced, err)
 	}
 	if !slices.Equal(order, want) {
-		t.Errorf("steps:\n%s\nwant:\n%s", strings.Join(order, "\n"), strings.Join(want, "\n"))
+		t.Errorf("operations:\n%s\nwant:\n%s", strings.Join(order, "\n"), strings.Join(want, "\n"))
 	}
 	if left := entries(t, filepath.Dir(r.Path)); !slices.Equal(left, []string{"a.db"}) {
 		t.Errorf("the directory has %q", left)

@@ -50,13 +50,16 @@ var ErrForeign = errors.New("was put in the place of the store while that was be
 // goes if nobody has it locked and it is what the new file was made from, and
 // stays otherwise, since it has writes that were acknowledged (ErrHeld,
 // ErrWritten). Without a valid store at path all stays.
-func Sweep(path string, state func(*os.File) (State, error)) (removed []string, err error) {
+//
+// The hook, which may be nil, hears of all that is done.
+func Sweep(path string, state func(*os.File) (State, error), hook Hook) (removed []string, err error) {
 	entries, err := os.ReadDir(filepath.Dir(path))
 	if err != nil {
 		return nil, err
 	}
 	var failed []error
 	checked := false
+	s := sweeper{state, hook}
 	for _, entry := range entries {
 		m, ok := parseMark(path, entry.Name())
 		if !ok || !entry.Type().IsRegular() {
@@ -64,12 +67,12 @@ func Sweep(path string, state func(*os.File) (State, error)) (removed []string, 
 		}
 		name := filepath.Join(filepath.Dir(path), entry.Name())
 		if !checked {
-			if err := valid(path, state); err != nil {
+			if err := s.valid(path); err != nil {
 				return nil, fmt.Errorf("keep %s: %w", name, err)
 			}
 			checked = true
 		}
-		err := sweep(name, m, state)
+		err := s.sweep(name, m)
 		switch {
 		case err == nil:
 			removed = append(removed, name)
@@ -81,20 +84,25 @@ func Sweep(path string, state func(*os.File) (State, error)) (removed []string, 
 	return removed, errors.Join(failed...)
 }
 
-func valid(path string, state func(*os.File) (State, error)) error {
+type sweeper struct {
+	state func(*os.File) (State, error)
+	hook  Hook
+}
+
+func (s sweeper) valid(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if _, err := state(f); err != nil {
+	if _, err := s.state(f); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return nil
 }
 
 // sweep removes one file with the name of a temp.
-func sweep(name string, m mark, state func(*os.File) (State, error)) error {
+func (s sweeper) sweep(name string, m mark) error {
 	info, err := os.Lstat(name)
 	if err != nil {
 		return err
@@ -102,7 +110,7 @@ func sweep(name string, m mark, state func(*os.File) (State, error)) error {
 	switch is := inode(info); {
 	case is == m.inode:
 	case is == m.own, m.own == 0 && info.Size() == 0:
-		return os.Remove(name)
+		return s.hook.unlink(name)
 	default:
 		return fmt.Errorf("keep %s: it %w", name, ErrForeign)
 	}
@@ -111,18 +119,18 @@ func sweep(name string, m mark, state func(*os.File) (State, error)) error {
 		return err
 	}
 	defer old.Close() // and with it the lock, once the name is gone
-	switch err := retire(old, m.version, state); {
+	switch err := s.retire(old, m.version); {
 	case errors.Is(err, ErrInvalid): // already
 	case err != nil:
 		return fmt.Errorf("keep %s: %w", name, err)
 	}
-	return os.Remove(name)
+	return s.hook.unlink(name)
 }
 
 // retire locks the old file and does what the replacement did not come to.
-func retire(old *os.File, version uint64, state func(*os.File) (State, error)) error {
+func (s sweeper) retire(old *os.File, version uint64) error {
 	// One that is spoilt needs no lock: whoever has it finds that out.
-	if _, err := state(old); err != nil {
+	if _, err := s.state(old); err != nil {
 		return err
 	}
 	if err := unix.Flock(int(old.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
@@ -131,7 +139,7 @@ func retire(old *os.File, version uint64, state func(*os.File) (State, error)) e
 		}
 		return fmt.Errorf("lock it: %w", err)
 	}
-	now, err := state(old)
+	now, err := s.state(old)
 	if err != nil {
 		return err
 	}
@@ -150,8 +158,8 @@ func retire(old *os.File, version uint64, state func(*os.File) (State, error)) e
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(dir.Sync(), dir.Close()); err != nil {
+	if err := errors.Join(s.hook.do(Op{Kind: OpSyncDir, Path: old.Name()}, dir.Sync), dir.Close()); err != nil {
 		return fmt.Errorf("sync its directory: %w", err)
 	}
-	return poison(old, now.Poison)
+	return s.hook.poison(old, now.Poison)
 }

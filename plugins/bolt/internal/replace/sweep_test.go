@@ -34,7 +34,7 @@ func TestNewTempNames(t *testing.T) {
 	write(t, path, "x")
 	old := open(t, path)
 	id := bytes.Repeat([]byte{0xAB}, 8)
-	temp, err := replace.NewTemp(path, old, 255, bytes.NewReader(id))
+	temp, err := replace.NewTemp(path, old, 255, bytes.NewReader(id), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,10 +46,10 @@ func TestNewTempNames(t *testing.T) {
 	}
 	// One that is there is not used again.
 	write(t, filepath.Join(filepath.Dir(path), provisional+".tmp"), "")
-	if _, err := replace.NewTemp(path, old, 255, bytes.NewReader(id)); !errors.Is(err, fs.ErrExist) {
+	if _, err := replace.NewTemp(path, old, 255, bytes.NewReader(id), nil); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("the same name again: error %v, want that it exists", err)
 	}
-	if _, err := replace.NewTemp(path, old, 255, bytes.NewReader(nil)); err == nil {
+	if _, err := replace.NewTemp(path, old, 255, bytes.NewReader(nil), nil); err == nil {
 		t.Error("no randomness: no error")
 	}
 }
@@ -84,7 +84,7 @@ func TestSweep(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, ".a.db.wring-1111111111111111-1-2.tmp"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	removed, err := replace.Sweep(path, state)
+	removed, err := replace.Sweep(path, state, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func TestSweepKeepsAForeignFile(t *testing.T) {
 		write(t, path, "version 7")
 		foreign := filepath.Join(filepath.Dir(path), ".a.db.wring-0123456789abcdef-"+suffix)
 		write(t, foreign, "restored")
-		if removed, err := replace.Sweep(path, state); !errors.Is(err, replace.ErrForeign) || len(removed) != 0 {
+		if removed, err := replace.Sweep(path, state, nil); !errors.Is(err, replace.ErrForeign) || len(removed) != 0 {
 			t.Errorf("%s: removed %q, error %v, want ErrForeign", suffix, removed, err)
 		}
 		if content, err := os.ReadFile(foreign); err != nil || string(content) != "restored" {
@@ -119,7 +119,7 @@ func TestSweepKeepsAForeignFile(t *testing.T) {
 func TestSweepOfANewFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.db")
 	write(t, path, "version 7")
-	temp, err := replace.NewTemp(path, open(t, path), 7, rand.Reader)
+	temp, err := replace.NewTemp(path, open(t, path), 7, rand.Reader, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +127,7 @@ func TestSweepOfANewFile(t *testing.T) {
 	if _, err := temp.File.WriteString("half"); err != nil {
 		t.Fatal(err)
 	}
-	if removed, err := replace.Sweep(path, state); err != nil || !slices.Equal(removed, []string{temp.Path}) {
+	if removed, err := replace.Sweep(path, state, nil); err != nil || !slices.Equal(removed, []string{temp.Path}) {
 		t.Errorf("removed %q, error %v, want %q", removed, err, temp.Path)
 	}
 }
@@ -154,7 +154,7 @@ func TestSweepOfAnOldFile(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "a.db")
 			write(t, path, "version 7")
 			old := open(t, path)
-			temp, err := replace.NewTemp(path, old, 7, rand.Reader)
+			temp, err := replace.NewTemp(path, old, 7, rand.Reader, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -171,7 +171,7 @@ func TestSweepOfAnOldFile(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			removed, err := replace.Sweep(path, state)
+			removed, err := replace.Sweep(path, state, nil)
 			if !errors.Is(err, test.want) {
 				t.Fatalf("error %v, want %v", err, test.want)
 			}
@@ -200,7 +200,7 @@ func TestSweepOfAnOldFile(t *testing.T) {
 func TestSweepSparesAFileWithAnotherName(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.db")
 	write(t, path, "version 7")
-	temp, err := replace.NewTemp(path, open(t, path), 7, rand.Reader)
+	temp, err := replace.NewTemp(path, open(t, path), 7, rand.Reader, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +210,7 @@ func TestSweepSparesAFileWithAnotherName(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, path, "version 1")
-	if removed, err := replace.Sweep(path, state); err != nil || !slices.Equal(removed, []string{temp.Path}) {
+	if removed, err := replace.Sweep(path, state, nil); err != nil || !slices.Equal(removed, []string{temp.Path}) {
 		t.Errorf("removed %q, error %v", removed, err)
 	}
 	if b, err := os.ReadFile(backup); err != nil || string(b) != "version 7" {

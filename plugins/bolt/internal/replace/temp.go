@@ -13,16 +13,19 @@ import (
 // Temp is a new file beside the one that it is to replace, as yet empty, with
 // the same owner, mode and extended attributes.
 type Temp struct {
+	// File is for reading; whatever changes it goes through the Temp.
 	File *os.File
 	Path string
 	// dir is open from the beginning: whoever cannot open it must learn that
 	// before the rename, after which there is no way back.
-	dir *os.File
+	dir  *os.File
+	hook Hook
 }
 
 // NewTemp creates the temp for the file at path, which is open as original and
-// at that version: see State. Its name takes a random part from random.
-func NewTemp(path string, original *os.File, version uint64, random io.Reader) (*Temp, error) {
+// at that version: see State. Its name takes a random part from random. The
+// hook, which may be nil, hears of all that is done to the temp.
+func NewTemp(path string, original *os.File, version uint64, random io.Reader, hook Hook) (*Temp, error) {
 	info, err := original.Stat()
 	if err != nil {
 		return nil, err
@@ -36,16 +39,20 @@ func NewTemp(path string, original *os.File, version uint64, random io.Reader) (
 	if err != nil {
 		return nil, fmt.Errorf("open directory to sync it: %w", err)
 	}
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL|syscall.O_CLOEXEC, 0o600)
-	if err != nil {
+	t := &Temp{Path: name, dir: dir, hook: hook}
+	if err := hook.do(Op{Kind: OpCreate, Path: name}, func() (err error) {
+		t.File, err = os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL|syscall.O_CLOEXEC, 0o600)
+		return err
+	}); err != nil {
 		return nil, errors.Join(err, dir.Close())
 	}
-	t := &Temp{File: f, Path: name, dir: dir}
 	if err := t.sign(path, mark); err != nil {
 		t.Discard()
 		return nil, fmt.Errorf("name %s: %w", name, err)
 	}
-	if err := copyAttributes(t.File, original); err != nil {
+	if err := hook.do(Op{Kind: OpAttributes, Path: t.Path}, func() error {
+		return copyAttributes(t.File, original)
+	}); err != nil {
 		t.Discard()
 		return nil, fmt.Errorf("give %s the owner and attributes of %s: %w", name, path, err)
 	}
@@ -60,7 +67,9 @@ func (t *Temp) sign(path string, m mark) error {
 	}
 	m.own = inode(info)
 	name := filepath.Join(filepath.Dir(path), m.name(path))
-	if err := os.Rename(t.Path, name); err != nil {
+	if err := t.hook.do(Op{Kind: OpRename, Path: t.Path, To: name}, func() error {
+		return os.Rename(t.Path, name)
+	}); err != nil {
 		return err
 	}
 	t.Path = name
@@ -74,11 +83,30 @@ func (t *Temp) sign(path string, m mark) error {
 	return errors.Join(Same(name, first), first.Close())
 }
 
+// WriteAt implements io.WriterAt.
+func (t *Temp) WriteAt(b []byte, offset int64) (n int, err error) {
+	err = t.hook.do(Op{Kind: OpWrite, Path: t.Path, Offset: offset, Data: b}, func() (err error) {
+		n, err = t.File.WriteAt(b, offset)
+		return err
+	})
+	return n, err
+}
+
+// Truncate makes the temp n bytes long.
+func (t *Temp) Truncate(n int64) error {
+	return t.hook.do(Op{Kind: OpTruncate, Path: t.Path, Length: n}, func() error { return t.File.Truncate(n) })
+}
+
+// Sync makes the temp's content durable.
+func (t *Temp) Sync() error {
+	return t.hook.do(Op{Kind: OpSync, Path: t.Path}, t.File.Sync)
+}
+
 // Discard removes the temp if it is still there, and closes it.
 func (t *Temp) Discard() {
 	if here, err := os.Lstat(t.Path); err == nil {
 		if open, err := t.File.Stat(); err == nil && os.SameFile(here, open) {
-			_ = os.Remove(t.Path)
+			_ = t.hook.unlink(t.Path)
 		}
 	}
 	_ = t.File.Close()
@@ -109,3 +137,5 @@ func copyAttributes(to, from *os.File) error {
 	}
 	return to.Chmod(info.Mode() & (fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky))
 }
+
+var _ io.WriterAt = (*Temp)(nil)

@@ -82,7 +82,7 @@ type StoreStatus struct {
 	LastOutcome history.Outcome `json:"last_outcome,omitempty"`
 	LastReason  string          `json:"last_reason,omitempty"`
 	// Active is set while a compaction of the store is under way.
-	Active *sdk.Progress `json:"active,omitempty"`
+	Active *event.Progress `json:"active,omitempty"`
 }
 
 // CompactRequest names what to compact: stores, or all of them.

@@ -183,12 +183,12 @@ func TestEventsArriveInOrder(t *testing.T) {
 	enough := errors.New("enough")
 	var got []string
 	go func() {
-		h.bus.Publish(event.Event{Name: event.CompactionProgress, Store: "a", Progress: &sdk.Progress{Phase: "copy", Done: 1, Total: 2}})
+		h.bus.Publish(event.Event{Name: event.CompactionProgress, Store: "a", Progress: &event.Progress{Progress: sdk.Progress{Phase: "copy", Done: 1, Total: 2}, ETAMS: 1500}})
 		h.bus.Publish(event.Event{Name: event.RunComplete, Message: "after"})
 	}()
 	err := c.Events(t.Context(), 0, func(e event.Event) error {
 		got = append(got, string(e.Name))
-		if e.Name == event.CompactionProgress && (e.Progress == nil || e.Progress.Phase != "copy") {
+		if e.Name == event.CompactionProgress && (e.Progress == nil || e.Progress.Phase != "copy" || e.Progress.ETAMS != 1500) {
 			t.Errorf("progress arrives as %+v", e.Progress)
 		}
 		if len(got) == 3 {

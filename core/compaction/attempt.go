@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
-	"time"
 
 	"github.com/wringdb/wring/core/event"
 	"github.com/wringdb/wring/core/history"
@@ -123,7 +121,7 @@ func (t *turn) compact(a *access, d policy.Decision) verdict {
 		Store: a.target, Mode: t.store.Mode, Options: sdk.Options(t.store.Options),
 		Limits: sdk.Limits{BytesPerSecond: t.pace.Rate()}, Pace: t.pace,
 	}
-	t.progress.Store(&sdk.Progress{})
+	t.progress.Store(&event.Progress{})
 	progress := &reporter{turn: t}
 	var done sdk.CompactResult
 	c := t.runner.call(t.ctx, stallTimeout(t.store), func(ctx context.Context, beat func()) error {
@@ -180,42 +178,4 @@ func (t *turn) compacted(d policy.Decision, done sdk.CompactResult) verdict {
 		v.reason += "; " + done.Note
 	}
 	return v
-}
-
-// progressInterval is the least time between two progress events of a phase:
-// backends report as often as they like.
-const progressInterval = 100 * time.Millisecond
-
-// reporter passes progress on while its compaction is under way.
-type reporter struct {
-	turn *turn
-
-	mu        sync.Mutex
-	closed    bool
-	published sdk.Progress
-	at        time.Time
-}
-
-func (r *reporter) report(p sdk.Progress) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed {
-		return // a backend that goes on talking
-	}
-	r.turn.progress.Store(&p)
-	now := r.turn.runner.clock.Now()
-	finished := p.Total > 0 && p.Done >= p.Total && p != r.published
-	if !r.at.IsZero() && p.Phase == r.published.Phase && !finished && now.Sub(r.at) < progressInterval {
-		return
-	}
-	r.published, r.at = p, now
-	r.turn.runner.bus.Publish(event.Event{
-		Name: event.CompactionProgress, Run: r.turn.run, Store: r.turn.store.Name, Plugin: r.turn.result.Plugin, Progress: &p,
-	})
-}
-
-func (r *reporter) close() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.closed = true
 }

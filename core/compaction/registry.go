@@ -4,7 +4,7 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/wringdb/wring/sdk"
+	"github.com/wringdb/wring/core/event"
 )
 
 // registry knows the turns that have not ended, in the order of admission. A
@@ -51,10 +51,10 @@ func (r *registry) find(name string) []*turn {
 	return found
 }
 
-func (r *registry) progress() map[string]sdk.Progress {
+func (r *registry) progress() map[string]event.Progress {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	all := map[string]sdk.Progress{}
+	all := map[string]event.Progress{}
 	for _, t := range r.turns {
 		p := t.progress.Load()
 		if p == nil || t.ended() {

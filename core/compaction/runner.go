@@ -266,7 +266,7 @@ func (r *Runner) Cancel(ctx context.Context, store string) (int, error) {
 
 // Active returns the progress of every compaction under way by the name of its
 // store, and for a file also by that of its pattern.
-func (r *Runner) Active() map[string]sdk.Progress { return r.active.progress() }
+func (r *Runner) Active() map[string]event.Progress { return r.active.progress() }
 
 // Running returns the IDs of the runs under way, oldest first.
 func (r *Runner) Running() []string { return r.active.runs() }

@@ -36,7 +36,7 @@ type turn struct {
 	ticket *ticket       // place in the queue, then slot
 	done   chan struct{} // closed when result is final
 	// progress is that of the compaction under way; nil while there is none.
-	progress atomic.Pointer[sdk.Progress]
+	progress atomic.Pointer[event.Progress]
 
 	// What follows belongs to the goroutine of take.
 

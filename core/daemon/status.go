@@ -7,8 +7,8 @@ import (
 
 	"github.com/wringdb/wring/core/api"
 	"github.com/wringdb/wring/core/config"
+	"github.com/wringdb/wring/core/event"
 	"github.com/wringdb/wring/core/history"
-	"github.com/wringdb/wring/sdk"
 )
 
 // Status is a picture of the host, without measuring.
@@ -28,7 +28,7 @@ func (h *host) Status() api.Status {
 	return status
 }
 
-func (h *host) storeStatus(s config.Store, now time.Time, active map[string]sdk.Progress) api.StoreStatus {
+func (h *host) storeStatus(s config.Store, now time.Time, active map[string]event.Progress) api.StoreStatus {
 	health := h.health(s, now)
 	status := api.StoreStatus{
 		Store: s.Name, Plugin: s.Plugin, Path: cmp.Or(s.Path, s.Glob, s.Owner), Group: s.Group,

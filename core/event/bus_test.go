@@ -221,12 +221,19 @@ func TestString(t *testing.T) {
 		{
 			event.Event{
 				Time: noon, Name: event.CompactionProgress, Store: "a", Dropped: 4,
-				Progress: &sdk.Progress{Phase: "copy", Done: 3 << 20, Total: 12 << 20, Unit: "bytes"},
+				Progress: &event.Progress{Progress: sdk.Progress{Phase: "copy", Done: 3 << 20, Total: 12 << 20, Unit: "bytes"}},
 			},
 			"(4 missed) 2026-03-01T12:00:00Z compaction_progress a: copy 3.0 MiB of 12.0 MiB (25 %)",
 		},
 		{
-			event.Event{Time: noon, Name: event.CompactionProgress, Store: "a", Progress: &sdk.Progress{Phase: "verify", Done: 7, Unit: "keys"}},
+			event.Event{
+				Time: noon, Name: event.CompactionProgress, Store: "a",
+				Progress: &event.Progress{Progress: sdk.Progress{Phase: "copy", Done: 1, Total: 4, Unit: "keys"}, ETAMS: 92_400},
+			},
+			"2026-03-01T12:00:00Z compaction_progress a: copy 1 keys of 4 keys (25 %), 1m32s left",
+		},
+		{
+			event.Event{Time: noon, Name: event.CompactionProgress, Store: "a", Progress: &event.Progress{Progress: sdk.Progress{Phase: "verify", Done: 7, Unit: "keys"}}},
 			"2026-03-01T12:00:00Z compaction_progress a: verify 7 keys",
 		},
 		{event.Event{Time: noon, Name: event.PluginUp, Plugin: "bolt", Message: "started"}, "2026-03-01T12:00:00Z plugin_up bolt: started"},

@@ -46,10 +46,27 @@ type Event struct {
 	Store  string `json:"store,omitempty"`
 	Plugin string `json:"plugin,omitempty"`
 
-	Progress *sdk.Progress   `json:"progress,omitempty"`
+	Progress *Progress       `json:"progress,omitempty"`
 	Result   *history.Result `json:"result,omitempty"`
 	// Summary is set on run_complete, without the single results.
 	Summary *history.Run `json:"summary,omitempty"`
+}
+
+// Progress is what a backend says of its progress, and what follows from it.
+type Progress struct {
+	sdk.Progress
+	// ETAMS is how much longer the phase takes at the rate that it has had so
+	// far, in milliseconds; 0 while that is not known.
+	ETAMS int64 `json:"eta_ms,omitempty"`
+}
+
+// Left is "3s left", or "" where that is not known.
+func (p Progress) Left() string {
+	if p.ETAMS <= 0 {
+		return ""
+	}
+	left := time.Duration(p.ETAMS) * time.Millisecond
+	return max(left.Round(time.Second), time.Second).String() + " left"
 }
 
 // String is the event as one line for people.
@@ -88,7 +105,7 @@ func (e Event) subject() string {
 	}
 }
 
-func describe(p sdk.Progress) string {
+func describe(p Progress) string {
 	amount := func(n int64) string { return strings.TrimSpace(fmt.Sprintf("%d %s", n, p.Unit)) }
 	if p.Unit == "bytes" {
 		amount = sdk.FormatBytes
@@ -96,8 +113,12 @@ func describe(p sdk.Progress) string {
 	if p.Total <= 0 {
 		return fmt.Sprintf("%s %s", p.Phase, amount(p.Done))
 	}
-	return fmt.Sprintf("%s %s of %s (%.0f %%)", p.Phase, amount(p.Done), amount(p.Total),
+	text := fmt.Sprintf("%s %s of %s (%.0f %%)", p.Phase, amount(p.Done), amount(p.Total),
 		100*float64(p.Done)/float64(p.Total))
+	if left := p.Left(); left != "" {
+		text += ", " + left
+	}
+	return text
 }
 
 // oneLine keeps control characters, which names and errors of others may hold,

@@ -3,6 +3,7 @@ package command
 import (
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
@@ -20,11 +21,11 @@ type display struct {
 	lines     io.Writer // where there is no terminal
 }
 
-// bar is the line of one store; phase is what its decorators show.
+// bar is the line of one store.
 type bar struct {
 	*mpb.Bar
-	phase   string
-	started time.Time
+	progress atomic.Pointer[event.Progress] // what its decorators show; never nil
+	started  time.Time
 }
 
 // lineAfter is how long a compaction must have taken for a line about it: a
@@ -57,11 +58,10 @@ func (d *display) show(e event.Event) {
 		if b == nil || e.Progress == nil {
 			return
 		}
-		if b.phase != e.Progress.Phase {
-			b.phase = e.Progress.Phase
+		if before := b.progress.Swap(e.Progress); before.Phase != e.Progress.Phase {
 			b.SetCurrent(0)
 			if d.lines != nil && time.Since(b.started) > lineAfter {
-				fmt.Fprintf(d.lines, "%s: %s\n", e.Store, b.phase)
+				fmt.Fprintf(d.lines, "%s: %s\n", e.Store, e.Progress.Phase)
 			}
 		}
 		b.SetTotal(max(e.Progress.Total, e.Progress.Done), false)
@@ -74,15 +74,17 @@ func (d *display) show(e event.Event) {
 
 func (d *display) newBar(store string) *bar {
 	b := &bar{started: time.Now()}
+	b.progress.Store(&event.Progress{})
 	b.Bar = d.container.AddBar(0,
 		mpb.BarRemoveOnComplete(),
 		mpb.PrependDecorators(
 			decor.Name(store+"  "),
-			decor.Any(func(decor.Statistics) string { return fmt.Sprintf("%-8s", b.phase) }),
+			decor.Any(func(decor.Statistics) string { return fmt.Sprintf("%-8s", b.progress.Load().Phase) }),
 		),
 		mpb.AppendDecorators(
 			decor.Any(func(st decor.Statistics) string { return amounts(st.Current, st.Total) }),
 			decor.Any(func(decor.Statistics) string { return "  " + time.Since(b.started).Round(time.Second).String() }),
+			decor.Any(func(decor.Statistics) string { return "  " + b.progress.Load().Left() }),
 		),
 	)
 	return b

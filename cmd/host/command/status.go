@@ -54,6 +54,8 @@ func activity(store api.StoreStatus) string {
 	switch {
 	case p == nil:
 		return "-"
+	case p.Total > 0 && p.Left() != "":
+		return fmt.Sprintf("%s %d %%, %s", p.Phase, p.Done*100/p.Total, p.Left())
 	case p.Total > 0:
 		return fmt.Sprintf("%s %d %%", p.Phase, p.Done*100/p.Total)
 	case p.Phase == "":

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -219,6 +220,35 @@ func testRateLimit(t *testing.T, s *subject) {
 	if least := time.Duration(float64(moved)/float64(limit)*float64(time.Second)) - time.Second/2; elapsed < least {
 		t.Errorf("%d bytes took %s at %d bytes per second; at least %s are due", moved, elapsed, limit, least)
 	}
+}
+
+// testRateChange: a limit that is lifted in the middle holds nobody back.
+func testRateChange(t *testing.T, s *subject) {
+	if !s.about.Capabilities.LimitsRate {
+		t.Skip("the backend limits no rate, as the case before has shown")
+	}
+	st := s.newStore(t, Fragmented)
+	content := s.digest(t, st)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	pace := sdk.NewPace(s.Bytes / 16) // many seconds of work
+	var begun sync.Once
+	_, _, err := s.compact(ctx, t, s.backend, sdk.CompactRequest{Store: st.ref(), Pace: pace}, func(sdk.Progress) {
+		begun.Do(func() {
+			time.AfterFunc(200*time.Millisecond, func() { pace.Set(0) })
+			time.AfterFunc(promptly, cancel)
+		})
+	})
+	switch {
+	case sdk.IsCancelled(err):
+		t.Errorf("Compact is not done %s after its limit was lifted: wait on CompactRequest.Pace, which may change", promptly-200*time.Millisecond)
+	case err != nil:
+		t.Fatalf("Compact with a limit that is lifted: %v", err)
+	}
+	if pace.Rate() != 0 {
+		t.Errorf("Compact was done before its limit of %d bytes per second was lifted", pace.Rate())
+	}
+	s.wantContent(t, st, content, "after a compaction whose limit was changed")
 }
 
 // modeDue is the mode that a compaction has to use: the one that was asked for,

@@ -137,6 +137,7 @@ var cases = []struct {
 	{"predict", "", testPredict},
 	{"progress", "", testProgress},
 	{"rate_limit", inProcess, testRateLimit},
+	{"rate_change", "", testRateChange},
 	{"options", "", testOptions},
 	{"modes", "", testModes},
 	{"damaged", "", testDamaged},

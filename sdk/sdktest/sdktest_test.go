@@ -66,6 +66,8 @@ func TestFlawsAreFound(t *testing.T) {
 		{"claims_to_be_done_at_once", "subprocess/progress", "came in the middle of the work"},
 		{"reports_too_late", "in_process/(compact)", "after it has returned"},
 		{"ignores_the_limit", "in_process/rate_limit", "are due"},
+		{"keeps_its_first_limit", "in_process/rate_change", "wait on CompactRequest.Pace"},
+		{"keeps_its_first_limit", "subprocess/rate_change", "wait on CompactRequest.Pace"},
 		{"conceals_its_mode", "in_process/compact/auto", `"auto" is due, the result says "rewrite"`},
 		{"conceals_its_mode", "in_process/modes", `the result says "rewrite"`},
 		{"panics_on_garbage", "in_process/damaged/garbage", "Fragmentation panics"},

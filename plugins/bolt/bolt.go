@@ -18,12 +18,10 @@ import (
 	"time"
 
 	"github.com/wringdb/wring/plugins/bolt/internal/page"
+	"github.com/wringdb/wring/plugins/bolt/internal/punch"
 	"github.com/wringdb/wring/plugins/bolt/internal/replace"
 	"github.com/wringdb/wring/sdk"
 )
-
-// ModeRewrite is the mode in which a new file is written.
-const ModeRewrite = "rewrite"
 
 // optionFill is how full the pages of a rewritten file become. Full pages
 // split at the next insertion, and the file grows by more than was gained:
@@ -71,7 +69,7 @@ func (b *backend) Describe(context.Context) (sdk.Description, error) {
 		Name:   "bolt",
 		Engine: "bbolt",
 		Capabilities: sdk.Capabilities{
-			Modes:               []string{ModeRewrite},
+			Modes:               modes(),
 			Verifies:            true,
 			MeasuresWithoutLock: true,
 			LimitsRate:          true,
@@ -90,7 +88,7 @@ func (b *backend) Describe(context.Context) (sdk.Description, error) {
 			Help:    "How the new file is verified: as the operating system has it when it has been written, or fully, by reading it back from the disk as well.",
 			Default: verifyWritten,
 			OneOf:   []string{verifyWritten, verifyFull},
-		}},
+		}, minRunOption()},
 		Signatures: signatures(),
 	}, nil
 }
@@ -114,13 +112,17 @@ func signatures() []sdk.Signature {
 type options struct {
 	fill   float64
 	verify string
+	minRun int64 // bytes
 }
 
 // optionsOf reads the options, or their defaults where nobody resolved them.
 func optionsOf(given sdk.Options) options {
-	o := options{fill: defaultFill, verify: given.String(optionVerify)}
+	o := options{fill: defaultFill, verify: given.String(optionVerify), minRun: punch.DefaultMinRun}
 	if fill := given.Number(optionFill); fill != 0 {
 		o.fill = max(minFill, min(maxFill, fill))
+	}
+	if bytes := given.Size(optionMinRun); bytes > 0 {
+		o.minRun = bytes
 	}
 	return o
 }

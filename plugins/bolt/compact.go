@@ -6,8 +6,6 @@ import (
 	"os"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/wringdb/wring/plugins/bolt/internal/content"
 	"github.com/wringdb/wring/plugins/bolt/internal/probe"
 	"github.com/wringdb/wring/plugins/bolt/internal/replace"
@@ -24,22 +22,23 @@ const (
 
 // Compact implements sdk.Backend.
 //
-// It copies the content into a new file beside the store, and on the way checks
+// In mode rewrite it copies the content into a new file beside the store, and on the way checks
 // every page that can be reached and proves the new file sound and its content
 // the same; then it syncs that file and puts it in the store's place.
 // It is a no-op, and the store stays as it is, when a sample foretells that
 // next to nothing would be given back, and when the new file turns out not to be
-// smaller by at least a page.
+// smaller by at least a page. Mode punch gives free pages back in place; auto
+// takes that where there is no room for a new file.
 func (b *backend) Compact(ctx context.Context, req sdk.CompactRequest, report func(sdk.Progress)) (sdk.CompactResult, error) {
 	doing := "compact " + req.Store.Path
-	if req.Mode != "" && req.Mode != ModeRewrite {
-		return sdk.CompactResult{}, sdk.Errorf(sdk.ErrInvalidOption, "%s: there is no mode %q", doing, req.Mode).
-			WithHint("the mode is: %s", ModeRewrite)
+	if err := checkMode(doing, req.Mode); err != nil {
+		return sdk.CompactResult{}, err
 	}
 	began := b.now()
 	c := &compaction{
 		backend: b,
 		ctx:     ctx,
+		mode:    req.Mode,
 		options: optionsOf(req.Options),
 		meter: &meter{
 			ctx: ctx, now: b.now, report: report,
@@ -50,7 +49,6 @@ func (b *backend) Compact(ctx context.Context, req sdk.CompactRequest, report fu
 	if err != nil {
 		return sdk.CompactResult{}, explain(doing, err)
 	}
-	result.Mode = ModeRewrite
 	result.Duration = b.now().Sub(began)
 	return result, nil
 }
@@ -59,6 +57,7 @@ func (b *backend) Compact(ctx context.Context, req sdk.CompactRequest, report fu
 type compaction struct {
 	backend *backend
 	ctx     context.Context
+	mode    string // as asked for
 	options options
 	meter   *meter
 
@@ -78,6 +77,9 @@ func (c *compaction) run(path string) (sdk.CompactResult, error) {
 		return sdk.CompactResult{}, err
 	}
 	defer c.source.close()
+	if c.mode == ModePunch {
+		return c.punch()
+	}
 	size := func() (int64, error) { return c.source.size.TotalBytes, nil }
 	if c.found, err = probe.Measure(c.ctx, c.source.file, size, probeConfig(c.options.fill)); err != nil {
 		return sdk.CompactResult{}, err
@@ -85,9 +87,26 @@ func (c *compaction) run(path string) (sdk.CompactResult, error) {
 	if reclaimable(c.found, c.source.size) == 0 {
 		return c.noOp("no rewrite: it would give back next to nothing"), nil
 	}
-	if err := c.enoughSpace(); err != nil {
+	room, err := roomFor(c.ctx, c.source.file, c.found, c.options)
+	if err != nil {
 		return sdk.CompactResult{}, err
 	}
+	choice, err := choose(c.source.path, c.mode, room)
+	switch {
+	case err != nil:
+		return sdk.CompactResult{}, err
+	case choice.lacking != nil:
+		return sdk.CompactResult{}, choice.lacking
+	case choice.mode == ModePunch:
+		result, err := c.punch()
+		result.Note = choice.why + "; " + result.Note
+		return result, err
+	}
+	return c.rewrite()
+}
+
+// rewrite puts a new file with the same content in the store's place.
+func (c *compaction) rewrite() (sdk.CompactResult, error) {
 	temp, err := replace.NewTemp(c.source.path, c.source.file, c.found.Meta.TxID, c.backend.random, c.backend.hook)
 	if err != nil {
 		return sdk.CompactResult{}, err
@@ -104,22 +123,6 @@ func (c *compaction) run(path string) (sdk.CompactResult, error) {
 		return sdk.CompactResult{}, err
 	}
 	return c.result(), nil
-}
-
-// enoughSpace makes sure that the new file fits, with a tenth to spare.
-func (c *compaction) enoughSpace() error {
-	var fs unix.Statfs_t
-	if err := unix.Fstatfs(int(c.source.file.Fd()), &fs); err != nil {
-		return &os.PathError{Op: "statfs", Path: c.source.path, Err: err}
-	}
-	free := int64(fs.Bavail) * int64(fs.Bsize) //nolint:unconvert // the type differs between systems
-	need := c.found.PackedBytes + c.found.PackedBytes/10
-	if free >= need {
-		return nil
-	}
-	return sdk.Errorf(sdk.ErrNoSpace, "compact %s: the new file needs %s beside it, and %s are free",
-		c.source.path, sdk.FormatBytes(need), sdk.FormatBytes(free)).
-		WithHint("free %s where the store lies and try again", sdk.FormatBytes(need-free))
 }
 
 // replace makes the new file the store.
@@ -168,6 +171,7 @@ func (c *compaction) result() sdk.CompactResult {
 		Before:         c.source.size,
 		After:          c.packed,
 		ReclaimedBytes: c.source.size.AllocatedBytes - c.packed.AllocatedBytes,
+		Mode:           ModeRewrite,
 		Pause:          c.pause(),
 		Verification: &sdk.Verification{
 			DigestBefore: c.before.String(), DigestAfter: c.after.String(),
@@ -180,7 +184,7 @@ func (c *compaction) result() sdk.CompactResult {
 func (c *compaction) noOp(note string) sdk.CompactResult {
 	return sdk.CompactResult{
 		Before: c.source.size, After: c.source.size,
-		Pause: c.pause(), NoOp: true, Note: note,
+		Mode: ModeRewrite, Pause: c.pause(), NoOp: true, Note: note,
 	}
 }
 

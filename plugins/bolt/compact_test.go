@@ -306,12 +306,14 @@ func TestCompactRefuses(t *testing.T) {
 	}
 	other := request(path)
 	other.Mode = "sideways"
+	rewrite := request(path)
+	rewrite.Mode = ModeRewrite
 	for _, test := range []struct {
 		name string
 		req  sdk.CompactRequest
 		want error
 	}{
-		{"a file with two names", request(path), sdk.ErrUnsupported},
+		{"a file with two names", rewrite, sdk.ErrUnsupported},
 		{"a directory", request(dir), sdk.ErrUnsupported},
 		{"a device", request("/dev/null"), sdk.ErrUnsupported},
 		{"a missing file", request(filepath.Join(dir, "missing")), sdk.ErrNotFound},
@@ -489,5 +491,5 @@ func TestReclaimable(t *testing.T) {
 func ExampleNew() {
 	d, err := New().Describe(context.Background())
 	fmt.Println(d.Engine, d.Capabilities.Modes, err)
-	// Output: bbolt [rewrite] <nil>
+	// Output: bbolt [auto rewrite punch] <nil>
 }

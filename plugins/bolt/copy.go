@@ -2,7 +2,6 @@ package bolt
 
 import (
 	"github.com/wringdb/wring/plugins/bolt/internal/audit"
-	"github.com/wringdb/wring/plugins/bolt/internal/content"
 	"github.com/wringdb/wring/plugins/bolt/internal/page"
 	"github.com/wringdb/wring/plugins/bolt/internal/replace"
 	"github.com/wringdb/wring/plugins/bolt/internal/walk"
@@ -42,7 +41,7 @@ func (c *compaction) copyTo(temp *replace.Temp) error {
 	w := writer.New(c.ctx, temp, config)
 	defer w.Abort()
 
-	copied := &copier{to: w, meter: c.meter, ahead: newReadAhead(mapping.Data, meta), sums: make([]content.Sum, 1)}
+	copied := &copier{summer: newSummer(c.meter), to: w, ahead: newReadAhead(mapping.Data, meta)}
 	if err := contain("read "+c.source.path, func() error {
 		reached, err := walk.Walk(file, copied)
 		if err != nil {
@@ -52,7 +51,7 @@ func (c *compaction) copyTo(temp *replace.Temp) error {
 	}); err != nil {
 		return err
 	}
-	c.before = content.File(meta.Sequence, copied.sums[0])
+	c.before = copied.file(meta)
 	if _, err := w.Finish(); err != nil {
 		return err
 	}
@@ -84,20 +83,10 @@ func checkFree(file *page.File, reached *walk.Pages) error {
 
 // copier hands what a walk visits to a writer, and sums it up.
 type copier struct {
+	*summer
 	to    *writer.Writer
-	meter *meter
 	ahead *readAhead // nil where it is not needed
-	names []bucketName
-	sums  []content.Sum // of the buckets that are open, the root's first
 }
-
-type bucketName struct {
-	name     []byte
-	sequence uint64
-}
-
-// Node implements walk.Visitor.
-func (c *copier) Node(n *page.Node, _ int) error { return c.meter.add(n.Bytes(), n.Bytes(), 0) }
 
 // Ahead implements walk.Ahead. What keeps to a rate reads nothing early.
 func (c *copier) Ahead(branch *page.Node) {
@@ -112,7 +101,7 @@ func (c *copier) Item(n *page.Node, i int) error {
 	if err != nil {
 		return err
 	}
-	c.sums[len(c.sums)-1].Put(key, value)
+	c.put(key, value)
 	return c.to.Put(key, value)
 }
 
@@ -122,17 +111,13 @@ func (c *copier) Enter(n *page.Node, i int, b *page.Bucket) error {
 	if err != nil {
 		return err
 	}
-	c.names = append(c.names, bucketName{name, b.Sequence})
-	c.sums = append(c.sums, content.Sum{})
+	c.enter(name, b.Sequence)
 	return c.to.Enter(name, b.Sequence)
 }
 
 // Leave implements walk.Visitor.
 func (c *copier) Leave() error {
-	last := len(c.names) - 1
-	bucket, within := c.names[last], c.sums[last+1]
-	c.names, c.sums = c.names[:last], c.sums[:last+1]
-	c.sums[last].Bucket(bucket.name, bucket.sequence, within)
+	c.leave()
 	return c.to.Leave()
 }
 

@@ -99,7 +99,9 @@ func TestNoSpaceIsForeseen(t *testing.T) {
 	dir := tmpfs(t, "8m")
 	path := generateIn(t, dir, bolttest.Spec{Seed: 1, LiveBytes: 3 << 20, GarbageRatio: 0.1, Shape: bolttest.ShapeAppend})
 	was := state(t, path)
-	_, err := New().Compact(context.Background(), request(path), func(p sdk.Progress) {
+	rewrite := request(path)
+	rewrite.Mode = ModeRewrite
+	_, err := New().Compact(context.Background(), rewrite, func(p sdk.Progress) {
 		if p.Phase == phaseCopy {
 			t.Error("began to copy")
 		}
@@ -153,7 +155,8 @@ func TestNoSpaceDuringTheCopy(t *testing.T) {
 	compact(t, path)
 }
 
-func TestCompactRefusesAMountedFile(t *testing.T) {
+// A file that is mounted by itself cannot be replaced, but punched.
+func TestCompactOfAMountedFile(t *testing.T) {
 	path := generate(t, fragmented())
 	mounted := filepath.Join(t.TempDir(), "mounted.db")
 	if err := os.WriteFile(mounted, nil, 0o600); err != nil {
@@ -168,12 +171,26 @@ func TestCompactRefusesAMountedFile(t *testing.T) {
 		}
 	}()
 	was := state(t, path)
-	_, err := New().Compact(context.Background(), request(mounted), func(sdk.Progress) {})
-	if !errors.Is(err, sdk.ErrUnsupported) || !strings.Contains(err.Error(), "mount point") {
-		t.Errorf("error %v, want that it is a mount point", err)
+	rewrite := request(mounted)
+	rewrite.Mode = ModeRewrite
+	_, err := New().Compact(context.Background(), rewrite, func(sdk.Progress) {})
+	if !errors.Is(err, sdk.ErrUnsupported) || !strings.Contains(err.Error(), "mount point") || !strings.Contains(sdk.HintOf(err), ModePunch) {
+		t.Errorf("error %v (hint %q), want that it is a mount point", err, sdk.HintOf(err))
 	}
 	if now := state(t, path); now != was {
 		t.Error("the store has changed")
+	}
+	content := digestOf(t, path)
+	f := measure(t, mounted, sdk.DepthExact)
+	if f.Mode != ModePunch || !strings.Contains(f.Note, "mount point") || f.ReclaimableBytes == 0 {
+		t.Errorf("measured for mode %q (%s), %d bytes reclaimable", f.Mode, f.Note, f.ReclaimableBytes)
+	}
+	result := compact(t, mounted)
+	if result.Mode != ModePunch || result.ReclaimedBytes != f.ReclaimableBytes || !strings.Contains(result.Note, "mount point") {
+		t.Errorf("%+v, foretold were %d bytes", result, f.ReclaimableBytes)
+	}
+	if now := digestOf(t, path); now != content {
+		t.Error("the content has changed")
 	}
 }
 

@@ -52,7 +52,7 @@ func explain(doing string, err error) error {
 		return sdk.Errorf(sdk.ErrBusy, "%s: %w", doing, err).WithHint("somebody else puts files in its place; try again when that is done")
 	case errors.Is(err, replace.ErrUnfit):
 		return sdk.Errorf(sdk.ErrUnsupported, "%s: %w", doing, err).
-			WithHint("compaction renames a new file over the old one: the store must be a regular file with one name, in a directory that is mounted as a whole")
+			WithHint("compaction renames a new file over the old one: the store must be a regular file with one name, in a directory that is mounted as a whole; mode %q needs none of this", ModePunch)
 	case number == syscall.ENAMETOOLONG:
 		return sdk.Errorf(sdk.ErrUnsupported, "%s: %w", doing, err).WithHint("compaction creates a file with a longer name beside the store; give the store a shorter one")
 	case errors.Is(err, fs.ErrNotExist):

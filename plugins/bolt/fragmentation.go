@@ -8,6 +8,7 @@ import (
 
 	"github.com/wringdb/wring/plugins/bolt/internal/page"
 	"github.com/wringdb/wring/plugins/bolt/internal/probe"
+	"github.com/wringdb/wring/plugins/bolt/internal/punch"
 	"github.com/wringdb/wring/plugins/bolt/internal/replace"
 	"github.com/wringdb/wring/sdk"
 )
@@ -28,6 +29,9 @@ const replacedTries = 3
 // all pages were read lost_pages (neither in use nor free).
 func (b *backend) Fragmentation(ctx context.Context, req sdk.FragmentationRequest) (sdk.Fragmentation, error) {
 	doing := "measure " + req.Store.Path
+	if err := checkMode(doing, req.Mode); err != nil {
+		return sdk.Fragmentation{}, err
+	}
 	for try := 1; ; try++ {
 		f, err := b.measure(ctx, req)
 		if try < replacedTries && errors.Is(err, replace.ErrChanged) {
@@ -67,7 +71,30 @@ func (b *backend) measure(ctx context.Context, req sdk.FragmentationRequest) (sd
 	if err != nil {
 		return sdk.Fragmentation{}, err
 	}
-	return result(m, sizeOf(info), config.Depth), nil
+	measured := result(m, sizeOf(info), config.Depth)
+	return measured, b.chooseFor(ctx, f, req, m, &measured)
+}
+
+// chooseFor says which mode a compaction would use now, and in mode punch counts
+// as reclaimable what that would give back.
+func (b *backend) chooseFor(ctx context.Context, f *os.File, req sdk.FragmentationRequest, m probe.Measurement, measured *sdk.Fragmentation) error {
+	room, err := roomFor(ctx, f, m, optionsOf(req.Options))
+	if err != nil {
+		return err
+	}
+	choice, err := choose(req.Store.Path, req.Mode, room)
+	if err != nil {
+		return err
+	}
+	measured.Mode, measured.Note = choice.mode, choice.why
+	if choice.mode != ModePunch {
+		return nil
+	}
+	measured.ReclaimableBytes, err = room.punchable()
+	if errors.Is(err, punch.ErrUnsupported) {
+		measured.ReclaimableBytes, measured.Note, err = 0, "the file system cannot punch holes: use mode "+ModeRewrite, nil
+	}
+	return err
 }
 
 func probeConfig(fill float64) probe.Config {

@@ -1,20 +1,27 @@
 package bolt
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/wringdb/wring/plugins/bolt/internal/probe"
 	"github.com/wringdb/wring/plugins/bolt/internal/punch"
+	"github.com/wringdb/wring/plugins/bolt/internal/replace"
 	"github.com/wringdb/wring/sdk"
 )
 
-// The modes beside ModeRewrite.
+// The modes.
 const (
 	// ModeAuto is to rewrite where there is room, and to punch where not.
 	ModeAuto = "auto"
+	// ModeRewrite is the mode in which a new file is written.
+	ModeRewrite = "rewrite"
 	// ModePunch is the mode in which free pages are given back in place.
 	ModePunch = "punch"
 )
@@ -26,9 +33,32 @@ func modes() []string { return []string{ModeAuto, ModeRewrite, ModePunch} }
 type room struct {
 	packed int64 // bytes that a new file would have
 	free   int64 // bytes that are free where it would lie
+	unfit  error // why no new file can take the store's place; nil if one can
 	// punchable is how many bytes punching would give back. It is asked only
 	// where that matters. Its error may be of kind punch.ErrUnsupported.
 	punchable func() (int64, error)
+}
+
+// roomFor says what there is room for beside a file that has been measured.
+func roomFor(ctx context.Context, f *os.File, m probe.Measurement, o options) (room, error) {
+	free, err := freeSpace(f)
+	if err != nil {
+		return room{}, err
+	}
+	path, err := followLinks(f.Name())
+	if err != nil {
+		return room{}, err
+	}
+	unfit := replace.Fit(path)
+	if unfit != nil && !errors.Is(unfit, replace.ErrUnfit) {
+		return room{}, unfit
+	}
+	return room{
+		packed:    m.PackedBytes,
+		free:      free,
+		unfit:     unfit,
+		punchable: func() (int64, error) { return punchable(ctx, f, m, o.minRun, m.Whole) },
+	}, nil
 }
 
 // spare is what a rewrite leaves free beside the new file, in bytes, for the
@@ -45,8 +75,9 @@ type choice struct {
 	mode string
 	// Why is a sentence, empty where the request left no choice.
 	why string
-	// Lacking is of kind sdk.ErrNoSpace where there is no room to rewrite: it is
-	// an error for whoever means to compact, and none for who measures.
+	// Lacking is why the store cannot be rewritten, of kind sdk.ErrNoSpace or
+	// replace.ErrUnfit: an error for whoever means to compact, and none for who
+	// measures.
 	lacking error
 }
 
@@ -56,22 +87,28 @@ func choose(path, requested string, r room) (choice, error) {
 	case ModePunch:
 		return choice{mode: ModePunch}, nil
 	case ModeRewrite:
-		c := choice{mode: ModeRewrite}
-		if r.free < r.need() {
+		c := choice{mode: ModeRewrite, lacking: r.unfit}
+		if r.unfit == nil && r.free < r.need() {
 			c.lacking = r.lacking(path, fmt.Sprintf("free %s where the store lies and try again, or use mode %q, which needs no space",
 				sdk.FormatBytes(r.need()-r.free), ModePunch))
 		}
 		return c, nil
-	case "", ModeAuto:
-		return r.choose(path)
 	}
-	return choice{}, sdk.Errorf(sdk.ErrInvalidOption, "compact %s: there is no mode %q", path, requested).
-		WithHint("the modes are: %s, %s, %s", ModeAuto, ModeRewrite, ModePunch)
+	return r.choose(path)
+}
+
+// checkMode refuses what is no mode. An empty one is ModeAuto.
+func checkMode(doing, mode string) error {
+	if mode == "" || slices.Contains(modes(), mode) {
+		return nil
+	}
+	return sdk.Errorf(sdk.ErrInvalidOption, "%s: there is no mode %q", doing, mode).
+		WithHint("the modes are: %s", strings.Join(modes(), ", "))
 }
 
 func (r room) choose(path string) (choice, error) {
 	need, free := sdk.FormatBytes(r.need()), sdk.FormatBytes(r.free)
-	if r.free >= r.need() {
+	if r.unfit == nil && r.free >= r.need() {
 		return choice{mode: ModeRewrite, why: fmt.Sprintf("rewrite: the new file needs %s, %s are free", need, free)}, nil
 	}
 	gain, err := r.punchable()
@@ -83,8 +120,14 @@ func (r room) choose(path string) (choice, error) {
 		return choice{}, err
 	}
 	short := fmt.Sprintf("rewriting needs %s beside the store and %s are free", need, free)
+	if r.unfit != nil {
+		short = r.unfit.Error()
+	}
 	if gain > 0 {
 		return choice{mode: ModePunch, why: fmt.Sprintf("punch: %s; punching gives %s back in place", short, sdk.FormatBytes(gain))}, nil
+	}
+	if r.unfit != nil {
+		return choice{mode: ModeRewrite, why: fmt.Sprintf("%s, %s", short, without), lacking: r.unfit}, nil
 	}
 	return choice{
 		mode: ModeRewrite,

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/wringdb/wring/plugins/bolt/internal/punch"
+	"github.com/wringdb/wring/plugins/bolt/internal/replace"
 	"github.com/wringdb/wring/sdk"
 )
 
@@ -63,7 +64,18 @@ func TestChoose(t *testing.T) {
 	if _, err := choose("a.db", ModeAuto, full); !errors.Is(err, broken) {
 		t.Errorf("error %v", err)
 	}
-	if _, err := choose("a.db", "shrink", room{}); !errors.Is(err, sdk.ErrInvalidOption) || !strings.Contains(sdk.HintOf(err), "auto, rewrite, punch") {
+	unfit := room{packed: 1 << 20, free: 1 << 40, unfit: replace.ErrUnfit, punchable: func() (int64, error) { return 4096, nil }}
+	if c, err := choose("a.db", ModeAuto, unfit); err != nil || c.mode != ModePunch || !strings.Contains(c.why, "cannot be replaced") {
+		t.Errorf("for a file that cannot be replaced: %+v, error %v", c, err)
+	}
+	if c, err := choose("a.db", ModeRewrite, unfit); err != nil || !errors.Is(c.lacking, replace.ErrUnfit) {
+		t.Errorf("to rewrite a file that cannot be replaced: %+v, error %v", c, err)
+	}
+	unfit.punchable = func() (int64, error) { return 0, nil }
+	if c, err := choose("a.db", ModeAuto, unfit); err != nil || !errors.Is(c.lacking, replace.ErrUnfit) {
+		t.Errorf("for one that cannot be punched either: %+v, error %v", c, err)
+	}
+	if err := checkMode("compact a.db", "shrink"); !errors.Is(err, sdk.ErrInvalidOption) || !strings.Contains(sdk.HintOf(err), "auto, rewrite, punch") {
 		t.Errorf("error %v (hint %q)", err, sdk.HintOf(err))
 	}
 }
@@ -71,6 +83,9 @@ func TestChoose(t *testing.T) {
 func TestModes(t *testing.T) {
 	for i, mode := range modes() {
 		if _, err := choose("a.db", mode, room{free: 1 << 40}); err != nil {
+			t.Error(err)
+		}
+		if err := checkMode("compact a.db", mode); err != nil {
 			t.Error(err)
 		}
 		if (mode == ModeAuto) != (i == 0) {

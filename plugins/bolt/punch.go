@@ -13,6 +13,7 @@ import (
 	"github.com/wringdb/wring/plugins/bolt/internal/page"
 	"github.com/wringdb/wring/plugins/bolt/internal/probe"
 	"github.com/wringdb/wring/plugins/bolt/internal/punch"
+	"github.com/wringdb/wring/plugins/bolt/internal/replace"
 	"github.com/wringdb/wring/plugins/bolt/internal/walk"
 	"github.com/wringdb/wring/sdk"
 )
@@ -30,14 +31,6 @@ func minRunOption() sdk.Option {
 	}
 }
 
-// minRunOf returns the option, or its default where nobody resolved the options.
-func minRunOf(given sdk.Options) int64 {
-	if bytes := given.Size(optionMinRun); bytes > 0 {
-		return bytes
-	}
-	return punch.DefaultMinRun
-}
-
 // Phases of a compaction in mode punch, beside those of a rewrite.
 const (
 	phasePunchCheck = "check"
@@ -47,13 +40,13 @@ const (
 // punchable is how many allocated bytes mode punch would give back of a store
 // that has been measured, and that others may be writing to. Which pages are
 // free is read anew; of a file without a freelist that costs a walk, so that
-// unless walk is set all free pages count, however short their runs. The error
+// unless exact is set all free pages count, however short their runs. The error
 // may be of kind punch.ErrUnsupported.
-func punchable(ctx context.Context, f *os.File, m probe.Measurement, minRun int64, walk bool) (int64, error) {
-	if err := punch.SupportedIn(filepath.Dir(f.Name())); err != nil {
+func punchable(ctx context.Context, f *os.File, m probe.Measurement, minRun int64, exact bool) (int64, error) {
+	if err := supportsHoles(f); err != nil {
 		return 0, err
 	}
-	if m.Meta.Freelist == page.NoFreelist && !walk {
+	if m.Meta.Freelist == page.NoFreelist && !exact {
 		return punch.AtMost(f, m.Meta, m.FreePages)
 	}
 	free, err := punch.Listed(ctx, f, punch.Config{MinRun: minRun})
@@ -66,14 +59,31 @@ func punchable(ctx context.Context, f *os.File, m probe.Measurement, minRun int6
 	return free.Punchable(f)
 }
 
+// supportsHoles asks the file system of a file, unless the file is mounted by
+// itself: then only trying tells.
+func supportsHoles(f *os.File) error {
+	path, err := followLinks(f.Name())
+	if err != nil {
+		return err
+	}
+	var file, dir unix.Stat_t
+	if err := errors.Join(unix.Fstat(int(f.Fd()), &file), unix.Stat(filepath.Dir(path), &dir)); err != nil {
+		return err
+	}
+	if file.Dev != dir.Dev || errors.Is(replace.Fit(path), replace.ErrUnfit) {
+		return nil
+	}
+	return punch.SupportedIn(filepath.Dir(path))
+}
+
 // punch gives the free pages of the source back in place. Before that it walks
 // all trees, so that no page in use is taken for free, and sums up the content;
 // afterwards it does so again. It is a no-op when there is no run of free pages
 // to give back. What a punching that fails has given back stays given back, and
 // the content is as it was.
-func (c *compaction) punch(minRun int64) (sdk.CompactResult, error) {
+func (c *compaction) punch() (sdk.CompactResult, error) {
 	file := c.source.file
-	if err := punch.SupportedIn(filepath.Dir(c.source.path)); err != nil {
+	if err := supportsHoles(file); err != nil {
 		return sdk.CompactResult{}, c.punchError(err)
 	}
 	meta, err := probe.Stable(file, func() (int64, error) { return c.source.size.TotalBytes, nil })
@@ -81,7 +91,7 @@ func (c *compaction) punch(minRun int64) (sdk.CompactResult, error) {
 		return sdk.CompactResult{}, err
 	}
 	config := punch.Config{
-		MinRun:   minRun,
+		MinRun:   c.options.minRun,
 		Sync:     func() error { return c.meter.await(file.Sync) },
 		Progress: func(bytes int64) error { return c.meter.add(bytes, 0, 0) },
 	}
@@ -91,7 +101,7 @@ func (c *compaction) punch(minRun int64) (sdk.CompactResult, error) {
 			return sdk.CompactResult{}, c.punchError(err)
 		}
 		if expected, err := listed.Punchable(file); err != nil || expected == 0 {
-			return c.nothingToPunch(minRun, err)
+			return c.nothingToPunch(err)
 		}
 	}
 	var reached *walk.Pages
@@ -104,7 +114,7 @@ func (c *compaction) punch(minRun int64) (sdk.CompactResult, error) {
 	}
 	expected, err := free.Punchable(file)
 	if err != nil || expected == 0 {
-		return c.nothingToPunch(minRun, err)
+		return c.nothingToPunch(err)
 	}
 	c.meter.begin(phasePunch, "bytes", expected)
 	punched, err := free.Punch(c.ctx, file, config)
@@ -149,11 +159,11 @@ func (c *compaction) broken(how string, err error) error {
 		WithHint("stop whatever uses the store, look at a copy of it with `bbolt check FILE`, and restore a backup; please report this")
 }
 
-func (c *compaction) nothingToPunch(minRun int64, err error) (sdk.CompactResult, error) {
+func (c *compaction) nothingToPunch(err error) (sdk.CompactResult, error) {
 	if err != nil {
 		return sdk.CompactResult{}, err
 	}
-	result := c.noOp(fmt.Sprintf("no holes: no run of free pages holds %s on the disk", sdk.FormatBytes(minRun)))
+	result := c.noOp(fmt.Sprintf("no holes: no run of free pages holds %s on the disk", sdk.FormatBytes(c.options.minRun)))
 	result.Mode = ModePunch
 	return result, nil
 }
@@ -193,7 +203,7 @@ func (c *compaction) sumUp(phase string, meta page.Meta) (content.Sum, *walk.Pag
 	}
 	defer mapping.Close()
 	file.Data = mapping.Data
-	s := &summer{meter: c.meter, sums: make([]content.Sum, 1)}
+	s := newSummer(c.meter)
 	var reached *walk.Pages
 	if err := contain("read "+c.source.path, func() (err error) {
 		reached, err = walk.Walk(file, s)
@@ -202,54 +212,5 @@ func (c *compaction) sumUp(phase string, meta page.Meta) (content.Sum, *walk.Pag
 		return content.Sum{}, nil, err
 	}
 	c.meter.end()
-	return content.File(meta.Sequence, s.sums[0]), reached, nil
+	return s.file(meta), reached, nil
 }
-
-// summer sums up what a walk visits.
-type summer struct {
-	meter *meter
-	// open are the buckets that the walk is in, and sums what they hold so far,
-	// the root's first.
-	open []openBucket
-	sums []content.Sum
-}
-
-type openBucket struct {
-	name     []byte
-	sequence uint64
-}
-
-// Node implements walk.Visitor.
-func (s *summer) Node(n *page.Node, _ int) error { return s.meter.add(n.Bytes(), n.Bytes(), 0) }
-
-// Item implements walk.Visitor.
-func (s *summer) Item(n *page.Node, i int) error {
-	key, value, err := n.Item(i)
-	if err != nil {
-		return err
-	}
-	s.sums[len(s.sums)-1].Put(key, value)
-	return nil
-}
-
-// Enter implements walk.Visitor.
-func (s *summer) Enter(n *page.Node, i int, b *page.Bucket) error {
-	name, err := n.Key(i)
-	if err != nil {
-		return err
-	}
-	s.open = append(s.open, openBucket{name, b.Sequence})
-	s.sums = append(s.sums, content.Sum{})
-	return nil
-}
-
-// Leave implements walk.Visitor.
-func (s *summer) Leave() error {
-	last := len(s.open) - 1
-	bucket, within := s.open[last], s.sums[last+1]
-	s.open, s.sums = s.open[:last], s.sums[:last+1]
-	s.sums[last].Bucket(bucket.name, bucket.sequence, within)
-	return nil
-}
-
-var _ walk.Visitor = (*summer)(nil)

@@ -27,18 +27,9 @@ import (
 
 // punchStore compacts in mode punch.
 func punchStore(ctx context.Context, path string, given sdk.Options, report func(sdk.Progress)) (sdk.CompactResult, error) {
-	b := newBackend()
-	c := &compaction{
-		backend: b, ctx: ctx, options: optionsOf(given),
-		meter: &meter{ctx: ctx, now: b.now, report: report},
-	}
-	var err error
-	if c.source, err = b.openSource(ctx, path); err != nil {
-		return sdk.CompactResult{}, err
-	}
-	defer c.source.close()
-	result, err := c.punch(minRunOf(given))
-	return result, explain("compact "+path, err)
+	r := request(path)
+	r.Mode, r.Options = ModePunch, given
+	return New().Compact(ctx, r, report)
 }
 
 func TestPunchMode(t *testing.T) {
@@ -101,11 +92,11 @@ func TestPunchMinRunOption(t *testing.T) {
 			given[optionMinRun] = value
 		}
 		resolved, err := sdk.Schema{option}.Resolve(given)
-		if err != nil || minRunOf(resolved) != want {
-			t.Errorf("%q is %d, error %v", value, minRunOf(resolved), err)
+		if err != nil || optionsOf(resolved).minRun != want {
+			t.Errorf("%q is %d, error %v", value, optionsOf(resolved).minRun, err)
 		}
 	}
-	if n := minRunOf(nil); n != punch.DefaultMinRun {
+	if n := optionsOf(nil).minRun; n != punch.DefaultMinRun {
 		t.Errorf("unresolved it is %d", n)
 	}
 	path := generate(t, fragmented())
@@ -201,12 +192,12 @@ func probed(t *testing.T, path string) (*os.File, probe.Measurement) {
 // blocks.
 func TestPunchableIsWhatIsGivenBack(t *testing.T) {
 	for _, noFreelist := range []bool{false, true} {
-		for _, walk := range []bool{false, true} {
+		for _, exact := range []bool{false, true} {
 			path := generate(t, bolttest.Spec{
 				Seed: 1, LiveBytes: 2 << 20, GarbageRatio: 0.6, Shape: bolttest.ShapeBigValues, NoFreelistSync: noFreelist,
 			})
 			f, m := probed(t, path)
-			foretold, err := punchable(t.Context(), f, m, 1, walk)
+			foretold, err := punchable(t.Context(), f, m, 1, exact)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -217,7 +208,7 @@ func TestPunchableIsWhatIsGivenBack(t *testing.T) {
 			if off := foretold - result.ReclaimedBytes; off < 0 || off > 8<<10 || foretold == 0 {
 				t.Errorf("foretold were %d bytes, given back %d", foretold, result.ReclaimedBytes)
 			}
-			if left, err := punchable(t.Context(), f, m, 1, walk); left != 0 || err != nil {
+			if left, err := punchable(t.Context(), f, m, 1, exact); left != 0 || err != nil {
 				t.Errorf("%d bytes are left, error %v", left, err)
 			}
 		}

@@ -59,13 +59,19 @@ func testPunch(t *testing.T, spec bolttest.Spec) {
 	if err != nil || again != (Result{}) || punchable(t, path, Config{}) != 0 {
 		t.Errorf("the second time: %+v, error %v, and %d bytes are left", again, err, punchable(t, path, Config{}))
 	}
-	write(t, path, 5_000, spec.NoFreelistSync)
+	puts := 1_000
+	if spec.PageSize == 4<<10 {
+		puts = 5_000
+	}
+	write(t, path, puts, spec.NoFreelistSync)
 	digestOf(t, path)
 }
 
-// about allows for the blocks in which the file system keeps a map that has
-// become longer.
-func about(given, foretold int64) bool { return given <= foretold && given >= foretold-8<<10 }
+// about allows for the blocks in which the file system maps the file.
+func about(given, foretold int64) bool {
+	off := given - foretold
+	return max(off, -off) <= 8<<10+foretold/64
+}
 
 // What single pages give back is for whoever asks for it.
 func TestMinRun(t *testing.T) {
@@ -103,7 +109,7 @@ func TestMinRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if held, used := onFileSystem(t, path), meta.Bytes()-free.Pages*int64(meta.PageSize); !about(-held, -used) {
+	if held, used := onFileSystem(t, path), meta.Bytes()-free.Pages*int64(meta.PageSize); !about(held, used) {
 		t.Errorf("%d bytes are held, want the %d that are in use", held, used)
 	}
 }
@@ -162,7 +168,7 @@ func TestTail(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if result.Runs != 1 || result.GivenBack < more-4096 || result.GivenBack > more+4096 || foretold < more-4096 || foretold > more {
+	if result.Runs != 1 || !about(result.GivenBack, more) || foretold < more-4096 || foretold > more {
 		t.Errorf("%+v, foretold %d, want about %d", result, foretold, more)
 	}
 	info, err := f.Stat()

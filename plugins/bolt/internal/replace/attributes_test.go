@@ -153,7 +153,7 @@ func accessListOf(t *testing.T, path string) []byte {
 	return b[:n]
 }
 
-func TestResolveRefusesAMountedFile(t *testing.T) {
+func TestAMountedFileIsUnfit(t *testing.T) {
 	dir := t.TempDir()
 	from, to := filepath.Join(dir, "from"), filepath.Join(dir, "to with a space")
 	write(t, from, "x")
@@ -166,7 +166,7 @@ func TestResolveRefusesAMountedFile(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	if _, err := replace.Resolve(to); !errors.Is(err, replace.ErrUnfit) {
+	if err := replace.Fit(to); !errors.Is(err, replace.ErrUnfit) {
 		t.Errorf("error %v, want ErrUnfit", err)
 	}
 }

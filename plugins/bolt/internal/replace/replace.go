@@ -22,9 +22,8 @@ var ErrUnfit = errors.New("cannot be replaced")
 // ErrChanged says that another file lies at the path now.
 var ErrChanged = errors.New("was replaced by somebody else")
 
-// Resolve follows symbolic links to the file itself and makes sure that a
-// rename can put another one in its place. The error is of kind ErrUnfit or
-// the operating system's.
+// Resolve follows symbolic links to the file itself. The error is of kind
+// ErrUnfit, for what is no regular file, or the operating system's.
 func Resolve(path string) (string, error) {
 	resolved, err := filepath.EvalSymlinks(path)
 	if err != nil {
@@ -39,12 +38,24 @@ func Resolve(path string) (string, error) {
 		return "", fmt.Errorf("%s is a directory: %w", resolved, ErrUnfit)
 	case !info.Mode().IsRegular():
 		return "", fmt.Errorf("%s is no regular file: %w", resolved, ErrUnfit)
-	case links(info) > 1:
-		return "", fmt.Errorf("%s has %d hard links: %w", resolved, links(info), ErrUnfit)
-	case isMountPoint(resolved):
-		return "", fmt.Errorf("%s is a mount point of its own: %w", resolved, ErrUnfit)
 	}
 	return resolved, nil
+}
+
+// Fit makes sure that a rename can put another file in the place of the one at
+// path, which is resolved. The error is of kind ErrUnfit or the operating
+// system's.
+func Fit(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case err != nil:
+		return err
+	case links(info) > 1:
+		return fmt.Errorf("%s has %d hard links: %w", path, links(info), ErrUnfit)
+	case isMountPoint(path):
+		return fmt.Errorf("%s is a mount point of its own: %w", path, ErrUnfit)
+	}
+	return nil
 }
 
 func links(info os.FileInfo) uint64 {

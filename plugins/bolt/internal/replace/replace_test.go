@@ -69,7 +69,7 @@ func TestResolve(t *testing.T) {
 		{in("file"), in("file"), nil},
 		{in("symlink"), in("file"), nil},
 		{in("symlink-to-symlink"), in("file"), nil},
-		{in("linked"), "", replace.ErrUnfit},
+		{in("linked"), in("linked"), nil},
 		{dir, "", replace.ErrUnfit},
 		{"/dev/null", "", replace.ErrUnfit},
 		{in("dangling"), "", fs.ErrNotExist},
@@ -79,6 +79,12 @@ func TestResolve(t *testing.T) {
 		if got != test.want || !errors.Is(err, test.err) {
 			t.Errorf("%s: %q, error %v; want %q, %v", test.path, got, err, test.want, test.err)
 		}
+	}
+	if err := replace.Fit(in("file")); err != nil {
+		t.Errorf("a file with one name: %v", err)
+	}
+	if err := replace.Fit(in("linked")); !errors.Is(err, replace.ErrUnfit) {
+		t.Errorf("a file with two names: error %v, want ErrUnfit", err)
 	}
 }
 

@@ -135,7 +135,7 @@ func (c *compaction) replace(temp *replace.Temp) error {
 		Verify:  func(context.Context) error { return c.verify(temp) },
 		SyncDir: func(dir *os.File) error { return c.meter.finish(dir.Sync) },
 		Poison:  stateOf(c.found.Meta).Poison,
-		Release: c.source.release,
+		Release: func() error { return c.source.release(c.backend.now) },
 		Hook:    c.backend.hook,
 	}
 	replaced, err := r.Run(c.ctx)
@@ -189,4 +189,10 @@ func (c *compaction) noOp(note string) sdk.CompactResult {
 }
 
 // pause is how long the lock has been held.
-func (c *compaction) pause() time.Duration { return c.backend.now().Sub(c.source.locked) }
+func (c *compaction) pause() time.Duration {
+	end := c.source.released
+	if end.IsZero() {
+		end = c.backend.now()
+	}
+	return end.Sub(c.source.locked)
+}

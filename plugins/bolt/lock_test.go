@@ -195,7 +195,7 @@ func TestOpenSourceLooksAtThePathAgain(t *testing.T) {
 	if err := os.Rename(restored, path); err != nil {
 		t.Fatal(err)
 	}
-	if err := held.release(); err != nil {
+	if err := held.release(time.Now); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-result; !errors.Is(err, replace.ErrChanged) {

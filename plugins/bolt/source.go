@@ -18,7 +18,8 @@ type source struct {
 	path   string // resolved
 	file   *os.File
 	size   sdk.Size
-	locked time.Time
+	// The lock was taken, and given back; zero while it is held.
+	locked, released time.Time
 }
 
 // lockPoll is how often a lock is tried.
@@ -81,13 +82,17 @@ func (b *backend) lock(ctx context.Context, s *source) error {
 }
 
 // release gives the lock back. A second call does nothing.
-func (s *source) release() error {
+func (s *source) release(now func() time.Time) error {
 	if s.file == nil {
 		return nil
 	}
 	file := s.file
 	s.file = nil
-	return file.Close()
+	// Before it is closed: to give the blocks of an old file back takes the
+	// system a while, and nobody has to wait for that.
+	err := unix.Flock(int(file.Fd()), unix.LOCK_UN)
+	s.released = now()
+	return errors.Join(err, file.Close())
 }
 
-func (s *source) close() { _ = s.release() }
+func (s *source) close() { _ = s.release(time.Now) }

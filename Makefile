@@ -11,7 +11,7 @@ VERSION ?= $(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null || 
 
 # VCS stamping is off because VERSION says it already, and because git may
 # refuse a checkout that belongs to somebody else.
-GOBUILD := go build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION) -X github.com/wringdb/wring/sdk.buildVersion=$(VERSION)'
+GOBUILD := go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION) -X github.com/wringdb/wring/sdk.buildVersion=$(VERSION)'
 
 # Passed to every `go test`: make test TESTFLAGS='-run TestDecide -v'
 TESTFLAGS ?=

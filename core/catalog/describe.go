@@ -37,7 +37,7 @@ func (c *Catalog) Describe(ctx context.Context, p config.Plugin) (sdk.Descriptio
 }
 
 func (c *Catalog) describe(ctx context.Context, program Program) (sdk.Description, error) {
-	key := strings.Join(slices.Concat([]string{program.Path, program.SHA256}, program.Args, []string{""}, program.Env), "\x00")
+	key := strings.Join(slices.Concat([]string{program.Path, fmt.Sprint(program.id)}, program.Args, []string{""}, program.Env), "\x00")
 	c.mu.Lock()
 	known, ok := c.descriptions[key]
 	c.mu.Unlock()

@@ -43,6 +43,21 @@ type Found struct {
 // List returns every plugin that is configured or found, by name; of several
 // programs with one name, the one that would be used comes first.
 func (c *Catalog) List() []Found {
+	list := c.list()
+	for i, f := range list {
+		if f.State == Missing || f.SHA256 != "" {
+			continue
+		}
+		program, err := c.summed(f.Program)
+		if list[i].Program = program; err != nil && f.State == Ready {
+			list[i].State, list[i].Error, list[i].Hint = NotExecutable, err.Error(), sdk.HintOf(err)
+		}
+	}
+	return list
+}
+
+// list is List without checksums.
+func (c *Catalog) list() []Found {
 	var list []Found
 	used := make(map[string]string) // name → path
 	for _, p := range c.cfg.Plugins {

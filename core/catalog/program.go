@@ -22,18 +22,20 @@ type Program struct {
 	// Path is absolute.
 	Path string   `json:"path"`
 	Args []string `json:"args,omitempty"`
-	// SHA256 is what the file has, in hexadecimal; Pinned when the configuration
-	// asks for that one.
+	// SHA256 is what the file has, in hexadecimal, where that was asked for: by
+	// the configuration, when Pinned is set, or by List.
 	SHA256 string `json:"sha256"`
 	Pinned bool   `json:"pinned"`
 	// Env holds KEY=VALUE for the variables that the configuration lets through.
 	// Values may be secrets: they are never shown.
 	Env []string `json:"-"`
+
+	id identity
 }
 
 // Same says whether a process of one program is as good as one of the other.
 func (p Program) Same(other Program) bool {
-	return p.Path == other.Path && p.SHA256 == other.SHA256 && p.Pinned == other.Pinned &&
+	return p.Path == other.Path && p.id == other.id && p.Pinned == other.Pinned &&
 		slices.Equal(p.Args, other.Args) && slices.Equal(p.Env, other.Env)
 }
 
@@ -43,11 +45,11 @@ func (p Program) Same(other Program) bool {
 // access to every database, and who sets a PATH should not choose what runs.
 func (c *Catalog) Resolve(p config.Plugin) (Program, error) {
 	program, err := c.find(p)
-	if err != nil {
+	if err != nil || p.SHA256 == "" {
 		return program, err
 	}
-	if p.SHA256 == "" {
-		return program, nil
+	if program, err = c.summed(program); err != nil {
+		return program, err
 	}
 	want := strings.ToLower(strings.TrimSpace(p.SHA256))
 	if raw, err := hex.DecodeString(want); err != nil || len(raw) != 32 {
@@ -60,6 +62,32 @@ func (c *Catalog) Resolve(p config.Plugin) (Program, error) {
 	}
 	program.Pinned = true
 	return program, nil
+}
+
+// summed returns a program with its checksum. To read all of it takes some ten
+// milliseconds, so only who needs to know asks.
+func (c *Catalog) summed(program Program) (Program, error) {
+	digest, err := c.sum(program.Path, program.id)
+	if err != nil {
+		return program, sdk.Errorf(sdk.ErrPermission, "plugin %q: %w: %v", program.Name, ErrNotExecutable, err).
+			WithHint("let the user that runs wring read the program")
+	}
+	program.SHA256 = digest
+	return program, nil
+}
+
+// Checksum returns the SHA-256 of the program at a path in hexadecimal, or ""
+// where it cannot be read.
+func (c *Catalog) Checksum(path string) string {
+	info, err := os.Stat(path)
+	if err != nil {
+		return ""
+	}
+	digest, err := c.sum(path, identify(info))
+	if err != nil {
+		return ""
+	}
+	return digest
 }
 
 // find is Resolve without the question whether the checksum is the pinned one.
@@ -77,11 +105,7 @@ func (c *Catalog) find(p config.Plugin) (Program, error) {
 		return program, sdk.Errorf(sdk.ErrPermission, "plugin %q: %w: %s", p.Name, ErrUnsafe, err).
 			WithHint("%s", err.remedy)
 	}
-	program.SHA256, err = c.sum(path, identify(info))
-	if err != nil {
-		return program, sdk.Errorf(sdk.ErrPermission, "plugin %q: %w: %v", p.Name, ErrNotExecutable, err).
-			WithHint("let the user that runs wring read the program")
-	}
+	program.id = identify(info)
 	return program, nil
 }
 

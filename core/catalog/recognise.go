@@ -107,7 +107,7 @@ type knownPlugin struct {
 func (c *Catalog) known(ctx context.Context) []knownPlugin {
 	var known []knownPlugin
 	var programs []Program
-	for _, f := range c.List() {
+	for _, f := range c.list() {
 		if f.State == Shadowed {
 			continue
 		}

@@ -15,6 +15,16 @@ func (s *Supervisor) Status() []Status {
 	s.mu.Lock()
 	c := s.catalog
 	s.mu.Unlock()
+	list := s.picture(c)
+	for i, status := range list {
+		if status.SHA256 == "" && status.Path != "" {
+			list[i].SHA256 = c.Checksum(status.Path)
+		}
+	}
+	return list
+}
+
+func (s *Supervisor) picture(c *catalog.Catalog) []Status {
 	found := make(map[string]Status)
 	for _, p := range c.Plugins() {
 		found[p.Name] = untouched(c.Resolve, p)

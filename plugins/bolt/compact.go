@@ -99,8 +99,11 @@ func (c *compaction) run(path string) (sdk.CompactResult, error) {
 		return sdk.CompactResult{}, choice.lacking
 	case choice.mode == ModePunch:
 		result, err := c.punch()
+		if err != nil {
+			return sdk.CompactResult{}, err
+		}
 		result.Note = choice.why + "; " + result.Note
-		return result, err
+		return result, nil
 	}
 	return c.rewrite()
 }

@@ -65,6 +65,19 @@ clean: ## remove what build, demo and benchmarks leave
 test: ## run the tests of this module and of the examples
 	@$(call in_modules,go test $(TESTFLAGS) ./...)
 
+##@ Measure
+
+# Passed to the benchmark: make bench-bolt BENCHFLAGS='-quick' (or -help)
+BENCHFLAGS ?=
+
+.PHONY: bench-bolt
+bench-bolt: ## measure the bolt backend beside bbolt and etcdutl
+	cd bench/bolt && go build -o ../out/bin/bench . && ../out/bin/bench $(BENCHFLAGS)
+
+.PHONY: bench-etcd
+bench-etcd: ## a real etcd starts on what wring compacted, and its hash is the same
+	cd bench/bolt && go test -count=1 -v -run TestEtcd .
+
 ##@ Check
 
 .PHONY: check

@@ -80,16 +80,12 @@ func (c *compaction) run(path string) (sdk.CompactResult, error) {
 	if c.mode == ModePunch {
 		return c.punch()
 	}
-	size := func() (int64, error) { return c.source.size.TotalBytes, nil }
-	if c.found, err = probe.Measure(c.ctx, c.source.file, size, probeConfig(c.options.fill)); err != nil {
+	room, err := c.measure()
+	if err != nil {
 		return sdk.CompactResult{}, err
 	}
 	if reclaimable(c.found, c.source.size) == 0 {
 		return c.noOp("no rewrite: it would give back next to nothing"), nil
-	}
-	room, err := roomFor(c.ctx, c.source.file, c.found, c.options)
-	if err != nil {
-		return sdk.CompactResult{}, err
 	}
 	choice, err := choose(c.source.path, c.mode, room)
 	switch {
@@ -107,6 +103,35 @@ func (c *compaction) run(path string) (sdk.CompactResult, error) {
 	}
 	return c.rewrite()
 }
+
+// measure finds out whether a rewrite pays and what room there is for it. Where
+// free pages alone show that it does, and there is room even for the largest
+// file that it may make, the trees need not be sampled: whoever asked for the
+// compaction did so a moment ago.
+func (c *compaction) measure() (room, error) {
+	size := func() (int64, error) { return c.source.size.TotalBytes, nil }
+	config := probeConfig(c.options.fill)
+	for _, config.Depth = range []probe.Depth{probe.Quick, probe.Sampled} {
+		var err error
+		if c.found, err = probe.Measure(c.ctx, c.source.file, size, config); err != nil {
+			return room{}, err
+		}
+		if c.found.SampledNodes == 0 {
+			// All pages in use may be full, and become less so.
+			c.found.PackedBytes = int64(float64(c.found.PackedBytes) / c.options.fill)
+		}
+		found, err := roomFor(c.ctx, c.source.file, c.found, c.options)
+		if err != nil || c.found.SampledNodes > 0 ||
+			c.options.fill >= leastForesight && reclaimable(c.found, c.source.size) > 0 && found.free >= found.need() {
+			return found, err
+		}
+	}
+	return room{}, errors.New("a sample has no nodes") // the root is one
+}
+
+// leastForesight is the fill from which on a bound for the size of the new file
+// is near it: below, large entries have pages for themselves.
+const leastForesight = 0.5
 
 // rewrite puts a new file with the same content in the store's place.
 func (c *compaction) rewrite() (sdk.CompactResult, error) {

@@ -23,7 +23,8 @@ const replacedTries = 3
 // tree_pages (in use by keys and values), free_pages (those included that only
 // wait for a reader: the file does not tell them apart), freelist_pages,
 // freelist_synced (0 with NoFreelistSync), tail_bytes (beyond the high-water
-// mark: room to grow), txid, retries (tries in vain because of a writer), and
+// mark: room to grow), packed_bytes (of a rewritten file), txid, bytes_read,
+// retries (tries in vain because of a writer), and
 // unless the depth is quick: keys, buckets, inline_buckets, branch_pages,
 // leaf_pages, overflow_pages, leaf_fill_ratio, depth, sampled_nodes, and when
 // all pages were read lost_pages (neither in use nor free).
@@ -158,6 +159,7 @@ func result(m probe.Measurement, size sdk.Size, depth probe.Depth) sdk.Fragmenta
 			"txid":            float64(m.Meta.TxID),
 			"retries":         float64(m.Retries),
 			"packed_bytes":    float64(m.PackedBytes),
+			"bytes_read":      float64(m.BytesRead),
 		},
 	}
 	if m.Meta.Freelist == page.NoFreelist {

@@ -15,9 +15,9 @@ import (
 
 // source is the store that is being compacted, under its exclusive lock.
 type source struct {
-	path   string // resolved
-	file   *os.File
-	size   sdk.Size
+	path string // resolved
+	file *os.File
+	size sdk.Size
 	// The lock was taken, and given back; zero while it is held.
 	locked, released time.Time
 }

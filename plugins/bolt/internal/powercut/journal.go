@@ -227,9 +227,7 @@ func (r rename) apply(names map[string]int) {
 	case replace.OpCreate:
 		names[r.to] = r.file
 	case replace.OpUnlink:
-		if names[r.from] == r.file {
-			delete(names, r.from)
-		}
+		delete(names, r.from)
 	case replace.OpRename:
 		if n, ok := names[r.from]; ok && n == r.file {
 			delete(names, r.from)

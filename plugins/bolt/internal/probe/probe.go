@@ -24,8 +24,9 @@ const (
 	Exact
 )
 
-// SampleBytes of pages are read at each height of the trees when sampling.
-const SampleBytes = 16 << 20
+// SampleBytes of pages are read when sampling, and the freelist, which is a part
+// of 1/512 of the file at most.
+const SampleBytes = 12 << 20
 
 // minSample is how many pages are read at least, however large they are or
 // often a writer has been in the way.
@@ -36,7 +37,7 @@ type Config struct {
 	Depth Depth
 	// Fill is how full the rewritten pages will be, 0.1 to 1.
 	Fill float64
-	// SamplePages bounds the pages read at each height; 0 for SampleBytes.
+	// SamplePages is about how many pages are read; 0 for SampleBytes.
 	SamplePages int
 	// Picture asks for Measurement.Map.
 	Picture bool
@@ -60,6 +61,8 @@ type Measurement struct {
 	// Map is how full equal parts of the file below the high-water mark are,
 	// in percent; nil where that is not known.
 	Map []uint8
+	// BytesRead of the file, in tries in vain too.
+	BytesRead int64
 	// Retries were needed since a writer committed in between.
 	Retries int
 }
@@ -97,6 +100,8 @@ func Measure(ctx context.Context, r io.ReaderAt, size func() (int64, error), c C
 	if c.Depth == Exact {
 		tries = exactTries
 	}
+	counted := &counter{ReaderAt: r}
+	r = counted
 	for try := range tries {
 		if err := ctx.Err(); err != nil {
 			return Measurement{}, err
@@ -109,7 +114,7 @@ func Measure(ctx context.Context, r io.ReaderAt, size func() (int64, error), c C
 		if err == nil || isDamage(err) {
 			// Damage that was seen while a writer was at work may be none.
 			if again, metaErr := page.ReadMeta(r); metaErr == nil && again == meta {
-				m.Retries = try
+				m.Retries, m.BytesRead = try, counted.bytes
 				return m, err
 			}
 			err = errMoved
@@ -245,7 +250,7 @@ func (m *Measurement) take(p *picture) {
 // sample reads a part of the trees and scales it to the pages in use, where
 // the freelist tells how many that are.
 func (m *Measurement) sample(file *page.File, list page.Freelist, c Config, p *picture, limit int) error {
-	s := &sampler{file: file, fill: c.Fill, limit: limit, picture: p}
+	s := &sampler{file: file, fill: c.Fill, left: limit, picture: p}
 	e, err := s.all()
 	if err != nil {
 		return err

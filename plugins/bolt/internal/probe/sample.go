@@ -23,8 +23,8 @@ type Estimate struct {
 	Whole bool
 }
 
-// sampler walks all trees height by height and reads at most limit nodes of
-// each height, chosen evenly. What it counts is weighted by how many nodes
+// sampler walks all trees height by height and reads some nodes of each, chosen
+// evenly, and about limit in all. What it counts is weighted by how many nodes
 // each one stands for.
 //
 // Its weak spot is a huge bucket among thousands of small ones: until their roots
@@ -32,7 +32,8 @@ type Estimate struct {
 type sampler struct {
 	file    *page.File
 	fill    float64
-	limit   int
+	limit   int // of nodes at the height that is being read
+	left    int // nodes that may still be read
 	picture *picture
 	random  *rand.Rand
 
@@ -64,6 +65,9 @@ func (s *sampler) all() (Estimate, error) {
 	refs, depth := []ref{{s.file.Meta.Root, &sampledBucket{weight: 1}}}, 0
 	for ; len(refs) > 0; depth++ {
 		var err error
+		if s.limit, err = s.share(refs); err != nil {
+			return Estimate{}, err
+		}
 		if refs, err = s.height(s.choose(refs)); err != nil {
 			return Estimate{}, err
 		}
@@ -79,6 +83,36 @@ func (s *sampler) all() (Estimate, error) {
 		Sampled: s.sampled,
 		Whole:   s.whole,
 	}, nil
+}
+
+// share is how many nodes of a height may be read, of those that may be read
+// yet. Branches need few, since each tells of a hundred nodes below; where there
+// is a bucket more heights follow. What a height is like is seen from one node.
+func (s *sampler) share(refs []ref) (int, error) {
+	if len(refs) <= minSample {
+		return minSample, nil
+	}
+	n, err := s.file.Node(refs[len(refs)/2].id, false, new(page.Buffer))
+	if err != nil {
+		return 0, err
+	}
+	part := s.left
+	switch {
+	case !n.Leaf:
+		part /= 8
+	case hasBucket(&n):
+		part /= 2
+	}
+	return max(part, minSample), nil
+}
+
+func hasBucket(n *page.Node) bool {
+	for i := range n.Count {
+		if n.IsBucket(i) {
+			return true
+		}
+	}
+	return false
 }
 
 // choose leaves about as many refs as may be read. A bucket that is entitled to
@@ -207,6 +241,7 @@ func (s *sampler) node(n *page.Node, weight float64) error {
 	}
 	s.seen[n.ID] = struct{}{}
 	s.sampled++
+	s.left--
 	used := n.Used()
 	s.sum.used += weight * float64(used)
 	s.sum.overflow += weight * float64(n.Pages-1)

@@ -32,6 +32,18 @@ func (w *watcher) ReadAt(b []byte, off int64) (int, error) {
 	return w.ReaderAt.ReadAt(b, off)
 }
 
+// counter counts what is read through it.
+type counter struct {
+	io.ReaderAt
+	bytes int64
+}
+
+func (c *counter) ReadAt(b []byte, off int64) (int, error) {
+	n, err := c.ReaderAt.ReadAt(b, off)
+	c.bytes += int64(n)
+	return n, err
+}
+
 func truncated(size int64, meta page.Meta) string {
 	return fmt.Sprintf("lies beyond the end of the file: it has %d bytes and needs %d", size, meta.Bytes())
 }

@@ -65,6 +65,15 @@ clean: ## remove what build, demo and benchmarks leave
 test: ## run the tests of this module and of the examples
 	@$(call in_modules,go test $(TESTFLAGS) ./...)
 
+# How long each target is fuzzed: make fuzz-bolt FUZZTIME=5m
+FUZZTIME ?= 1m
+
+.PHONY: fuzz-bolt
+fuzz-bolt: ## fuzz everything that reads a bbolt file
+	for target in page:FuzzReadMeta page:FuzzNode walk:FuzzWalk audit:FuzzAudit probe:FuzzMeasure replace:FuzzParseMark; do \
+		go test ./plugins/bolt/internal/$${target%%:*} -run '^$$' -fuzz "^$${target##*:}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x || exit 1; \
+	done
+
 ##@ Measure
 
 # Passed to the benchmark: make bench-bolt BENCHFLAGS='-quick' (or -help)

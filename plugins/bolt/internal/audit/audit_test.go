@@ -21,7 +21,7 @@ const pageSize = 1 << 10
 
 // written makes a file with trees of three levels, buckets of their own pages
 // and inline ones.
-func written(t *testing.T) *os.File {
+func written(t testing.TB) *os.File {
 	t.Helper()
 	f, err := os.Create(filepath.Join(t.TempDir(), "new.db"))
 	if err != nil {

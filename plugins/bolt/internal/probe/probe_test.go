@@ -21,7 +21,7 @@ import (
 	"github.com/wringdb/wring/plugins/bolt/internal/writer"
 )
 
-func generate(t *testing.T, spec bolttest.Spec) string {
+func generate(t testing.TB, spec bolttest.Spec) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "a.db")
 	if err := bolttest.Generate(path, spec); err != nil {

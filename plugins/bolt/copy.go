@@ -47,7 +47,7 @@ func (c *compaction) copyTo(temp *replace.Temp) error {
 		if err != nil {
 			return err
 		}
-		return checkFree(file, reached)
+		return walk.CheckFree(file, reached)
 	}); err != nil {
 		return err
 	}
@@ -65,20 +65,6 @@ func (c *compaction) copyTo(temp *replace.Temp) error {
 // audit runs a part of an audit of the new file.
 func (c *compaction) audit(temp *replace.Temp, part func() error) error {
 	return unsound(c.source.path, contain("audit "+temp.Path, part))
-}
-
-// checkFree makes sure that no page is in use and on the freelist: the store
-// would be damaged, and what has been read of it perhaps too.
-func checkFree(file *page.File, reached *walk.Pages) error {
-	if file.Meta.Freelist == page.NoFreelist {
-		return nil
-	}
-	return file.EachFree(func(id page.ID) error {
-		if reached.Has(id) {
-			return &page.Error{Page: id, Problem: "is in use and on the freelist"}
-		}
-		return nil
-	})
 }
 
 // copier hands what a walk visits to a writer, and sums it up.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/wringdb/wring/plugins/bolt/internal/page"
+	"github.com/wringdb/wring/plugins/bolt/internal/walk"
 )
 
 // Depth is how much is read.
@@ -100,8 +101,8 @@ func Measure(ctx context.Context, r io.ReaderAt, size func() (int64, error), c C
 	if c.Depth == Exact {
 		tries = exactTries
 	}
-	counted := &counter{ReaderAt: r}
-	r = counted
+	metered := &meter{ReaderAt: r}
+	r = metered
 	for try := range tries {
 		if err := ctx.Err(); err != nil {
 			return Measurement{}, err
@@ -114,7 +115,7 @@ func Measure(ctx context.Context, r io.ReaderAt, size func() (int64, error), c C
 		if err == nil || isDamage(err) {
 			// Damage that was seen while a writer was at work may be none.
 			if again, metaErr := page.ReadMeta(r); metaErr == nil && again == meta {
-				m.Retries, m.BytesRead = try, counted.bytes
+				m.Retries, m.BytesRead = try, metered.bytes
 				return m, err
 			}
 			err = errMoved
@@ -162,8 +163,8 @@ func measure(ctx context.Context, r io.ReaderAt, meta page.Meta, c Config, try i
 		if list, err = file.Freelist(false); err != nil {
 			return m, err
 		}
-		// The list as a whole is for the picture and for Exact.
-		if c.Depth == Exact || c.Picture && (try < longListTries || list.Count <= shortList) {
+		// The list as a whole is for the picture.
+		if c.Picture && c.Depth != Exact && (try < longListTries || list.Count <= shortList) {
 			if list, err = file.Freelist(true); err != nil {
 				return m, err
 			}
@@ -182,7 +183,7 @@ func measure(ctx context.Context, r io.ReaderAt, meta page.Meta, c Config, try i
 		m.predict()
 		return m, nil
 	case c.Depth == Exact || int64(meta.HighWater)-m.FreePages <= int64(limit):
-		if err := m.walk(file, list, c, p); err != nil {
+		if err := m.walk(file, c, p); err != nil {
 			return m, err
 		}
 	default:
@@ -213,26 +214,25 @@ func (m *Measurement) quick(list page.Freelist, p *picture) {
 }
 
 // walk reads all trees.
-func (m *Measurement) walk(file *page.File, list page.Freelist, c Config, p *picture) error {
-	w := &walker{file: file, fill: c.Fill, picture: p, reached: newPageSet(m.Meta.HighWater)}
-	if err := w.all(); err != nil {
+func (m *Measurement) walk(file *page.File, c Config, p *picture) error {
+	count := newCounter(file.Meta, c.Fill, p)
+	reached, err := walk.Walk(file, count)
+	if err != nil {
 		return err
 	}
-	for _, id := range list.IDs {
-		if w.reached.has(id) {
-			return &page.Error{Page: id, Problem: "is in use and on the freelist"}
-		}
-	}
-	m.Tally = w.tally
-	m.Whole, m.SampledNodes = true, w.nodes
-	unreached := int64(m.Meta.HighWater) - 2 - w.reached.count - m.FreelistPages
+	m.Tally = count.finish()
+	m.Whole, m.SampledNodes = true, count.nodes
+	unreached := int64(m.Meta.HighWater) - 2 - reached.Count() - m.FreelistPages
 	if m.Meta.Freelist == page.NoFreelist {
 		m.FreePages = unreached
 	} else {
 		m.LostPages = unreached - m.FreePages
+		if err := walk.CheckFree(file, reached); err != nil {
+			return err
+		}
 	}
 	if p != nil {
-		w.reached.each(func(id page.ID) { p.take(id, 1) })
+		reached.Each(func(id page.ID) { p.take(id, 1) })
 		m.take(p)
 		m.Map = p.percent()
 	}

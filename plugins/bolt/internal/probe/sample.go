@@ -237,7 +237,7 @@ func (s *sampler) packed(p *packer, b *sampledBucket) {
 // pages lead to each other in a circle.
 func (s *sampler) node(n *page.Node, weight float64) error {
 	if _, ok := s.seen[n.ID]; ok {
-		return twice(n.ID)
+		return &page.Error{Page: n.ID, Problem: "is referenced twice"}
 	}
 	s.seen[n.ID] = struct{}{}
 	s.sampled++

@@ -32,15 +32,15 @@ func (w *watcher) ReadAt(b []byte, off int64) (int, error) {
 	return w.ReaderAt.ReadAt(b, off)
 }
 
-// counter counts what is read through it.
-type counter struct {
+// meter counts what is read through it.
+type meter struct {
 	io.ReaderAt
 	bytes int64
 }
 
-func (c *counter) ReadAt(b []byte, off int64) (int, error) {
-	n, err := c.ReaderAt.ReadAt(b, off)
-	c.bytes += int64(n)
+func (m *meter) ReadAt(b []byte, off int64) (int, error) {
+	n, err := m.ReaderAt.ReadAt(b, off)
+	m.bytes += int64(n)
 	return n, err
 }
 

@@ -31,6 +31,24 @@ func (s *Pages) Add(id page.ID) bool {
 	return true
 }
 
+// CheckFree makes sure that the freelist, if the file has one, names no page
+// that was reached, and none twice: the next writer would put two things there.
+func CheckFree(file *page.File, reached *Pages) error {
+	if file.Meta.Freelist == page.NoFreelist {
+		return nil
+	}
+	free := NewPages(file.Meta.HighWater)
+	return file.EachFree(func(id page.ID) error {
+		switch {
+		case reached.Has(id):
+			return &page.Error{Page: id, Problem: "is in use and on the freelist"}
+		case !free.Add(id):
+			return &page.Error{Page: id, Problem: "is on the freelist twice"}
+		}
+		return nil
+	})
+}
+
 // Each calls f with every page in the set, ascending.
 func (s *Pages) Each(f func(page.ID)) {
 	for i, word := range s.bits {

@@ -230,6 +230,41 @@ func childOf(b []byte, i int) page.ID {
 	return page.ID(binary.NativeEndian.Uint64(b[page.HeaderSize+i*page.ElementSize+8:]))
 }
 
+func TestCheckFree(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.db")
+	if err := bolttest.Generate(path, bolttest.Spec{Seed: 1, LiveBytes: 100 << 10, GarbageRatio: 0.6, PageSize: 1 << 10}); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := open(t, path, false)
+	reached, err := walk.Walk(file, &recorder{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := walk.CheckFree(file, reached); err != nil {
+		t.Errorf("a sound file: %v", err)
+	}
+	ids := whole[file.Meta.Offset(file.Meta.Freelist)+page.HeaderSize:]
+	second := binary.NativeEndian.Uint64(ids[8:])
+	for want, id := range map[string]uint64{
+		"in use and on the freelist": uint64(file.Meta.Root),
+		"on the freelist twice":      second,
+		"outside of":                 uint64(file.Meta.HighWater),
+	} {
+		binary.NativeEndian.PutUint64(ids, id)
+		if err := os.WriteFile(path, whole, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var damage *page.Error
+		if err := walk.CheckFree(file, reached); !errors.As(err, &damage) || !strings.Contains(err.Error(), want) {
+			t.Errorf("page %d: error %v, want that it is %s", id, err, want)
+		}
+	}
+}
+
 // Whatever has become of a file, a walk ends, with or without an error.
 func TestWalkSurvivesAnything(t *testing.T) {
 	path, _ := small(t)

@@ -59,6 +59,8 @@ type backend struct {
 	// lockWait is how long a lock is waited for: a process that only looked
 	// at the file has given it back by then.
 	lockWait time.Duration
+	// samplePages is about how many pages a sample has; 0 for the default.
+	samplePages int
 	// hook hears of all that is done to files and names; nil in production.
 	hook replace.Hook
 }

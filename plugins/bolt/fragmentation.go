@@ -50,7 +50,7 @@ func (b *backend) measure(ctx context.Context, req sdk.FragmentationRequest) (sd
 	}
 	defer f.Close()
 	config := probeConfig(optionsOf(req.Options).fill)
-	config.Picture = true
+	config.Picture, config.SamplePages = true, b.samplePages
 	switch req.Depth {
 	case sdk.DepthQuick:
 		config.Depth = probe.Quick

@@ -27,7 +27,7 @@ const (
 
 // SampleBytes of pages are read when sampling, and the freelist, which is a part
 // of 1/512 of the file at most.
-const SampleBytes = 12 << 20
+const SampleBytes = 16 << 20
 
 // minSample is how many pages are read at least, however large they are or
 // often a writer has been in the way.

@@ -71,12 +71,12 @@ func (c *compaction) audit(temp *replace.Temp, part func() error) error {
 type copier struct {
 	*summer
 	to    *writer.Writer
-	ahead *readAhead // nil where it is not needed
+	ahead *readAhead
 }
 
 // Ahead implements walk.Ahead. What keeps to a rate reads nothing early.
 func (c *copier) Ahead(branch *page.Node) {
-	if c.ahead != nil && c.meter.pace.Rate() == 0 {
+	if c.meter.pace.Rate() == 0 {
 		c.ahead.branch(branch)
 	}
 }

@@ -63,7 +63,7 @@ func parse(arguments []string, stderr io.Writer) (settings, error) {
 	flags.Uint64Var(&s.seed, "seed", 1, "of the files' content")
 	flags.DurationVar(&s.settle, "settle", 300*time.Millisecond, "pause before each run, after the disk has nothing left to write")
 	flags.BoolVar(&s.quick, "quick", false, "small files and 2 rounds: to try the benchmark, not wring")
-	flags.BoolVar(&s.large, "large", false, "measure the heap on a file of 2 GB live as well, which takes a minute to make")
+	flags.BoolVar(&s.large, "large", false, "measure the heap on a file of 2 GB live as well, which takes minutes to make")
 	flags.StringVar(&s.out, "out", "../out", "directory for tools, files and results, kept between runs")
 	flags.StringVar(&s.parts, "parts", strings.Join([]string{partStart, partFiles, partHeap, partRegrow}, ","), "what to measure")
 	flags.StringVar(&s.files, "files", "", "names of files to measure, such as random,etcd (default all)")

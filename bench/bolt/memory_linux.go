@@ -110,13 +110,16 @@ func statusOf(pid string) (memory, error) {
 		return memory{}, err
 	}
 	var m memory
+	// The kernel's own name for a process has 15 letters at most.
+	if arguments, err := os.ReadFile("/proc/" + pid + "/cmdline"); err == nil {
+		program, _, _ := strings.Cut(string(arguments), "\x00")
+		m.Process = filepath.Base(program)
+	}
 	for line := range strings.Lines(string(content)) {
 		name, value, _ := strings.Cut(line, ":")
 		value = strings.TrimSpace(value)
 		kib, _ := strconv.ParseInt(strings.TrimSuffix(value, " kB"), 10, 64)
 		switch name {
-		case "Name":
-			m.Process = value
 		case "VmHWM":
 			m.HighWaterBytes = kib << 10
 		case "RssAnon":

@@ -44,7 +44,7 @@ func (b *bench) measureRegrowth(ctx context.Context) ([]regrowth, error) {
 	var found []regrowth
 	for _, shape := range []shape{shapeRandom, shapeAppend} {
 		s := spec{Name: string(shape), Shape: shape, Live: regrowLive, Seed: b.seed}
-		percents := []int{50, 60, 70, 80, 90, 100}
+		percents := []int{50, 60, 70, 80, 85, 90, 95, 100}
 		if b.quick {
 			s.Live, percents = s.Live/25, []int{50, 90, 100}
 		}

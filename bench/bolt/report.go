@@ -36,6 +36,7 @@ type machine struct {
 	Platform  string            `json:"platform"`
 	Processor string            `json:"processor"`
 	Cores     int               `json:"cores"`
+	Files     string            `json:"file_system"`
 	Go        string            `json:"go"`
 	Wring     string            `json:"wring"` // commit, "dirty" when changed since
 	Peers     map[string]string `json:"peers"`
@@ -52,6 +53,7 @@ func newReport(ctx context.Context, b *bench) (*report, error) {
 		Rounds: b.rounds, ColdRounds: b.coldRounds, Seed: b.seed, Quick: b.quick, LoadBefore: load(),
 		Machine: machine{
 			Date: time.Now().UTC().Format("2006-01-02 15:04 UTC"), Platform: runtime.GOOS + "/" + runtime.GOARCH,
+			Files:     fileSystem(ctx, b.out),
 			Processor: processor(), Cores: runtime.NumCPU(), Go: runtime.Version(),
 			Wring: strings.TrimSpace(string(commit)), Peers: make(map[string]string),
 		},
@@ -93,7 +95,7 @@ func (r *report) publish(stdout io.Writer, dir string) error {
 func (r *report) print(w io.Writer) {
 	m := r.Machine
 	fmt.Fprintf(w, "wring %s beside bbolt %s and etcd %s\n", m.Wring, m.Peers["bbolt"], m.Peers["etcd"])
-	fmt.Fprintf(w, "%s, %s, %d cores of %s, %s\n", m.Date, m.Platform, m.Cores, m.Processor, m.Go)
+	fmt.Fprintf(w, "%s, %s, %d cores of %s, files on %s, %s\n", m.Date, m.Platform, m.Cores, m.Processor, m.Files, m.Go)
 	fmt.Fprintf(w, "%d rounds warm, %d cold, seed %d; load before %s, after %s\n", r.Rounds, r.ColdRounds, r.Seed, r.LoadBefore, r.LoadAfter)
 	if r.Quick {
 		fmt.Fprintf(w, "\n-quick: these figures say nothing about larger files.\n")

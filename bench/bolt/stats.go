@@ -76,10 +76,34 @@ func ratio(a, b float64) float64 {
 	return a / b
 }
 
-// medianOf is 0 of none, and of an even number the upper of the two.
+// ratios are how many times as long one took as another, round by round: a
+// drift of the machine that lasts longer than a round hits both.
+type ratios struct {
+	Median float64 `json:"median"`
+	Min    float64 `json:"min"`
+	Max    float64 `json:"max"`
+}
+
+func (s sample) over(other sample) ratios {
+	var each []float64
+	for i := range min(len(s), len(other)) {
+		each = append(each, ratio(float64(s[i]), float64(other[i])))
+	}
+	if len(each) == 0 {
+		return ratios{}
+	}
+	return ratios{Median: medianOf(each), Min: slices.Min(each), Max: slices.Max(each)}
+}
+
+// medianOf is 0 of none, and of an even number the mean of the two in the middle.
 func medianOf(values []float64) float64 {
 	if len(values) == 0 {
 		return 0
 	}
-	return slices.Sorted(slices.Values(values))[len(values)/2]
+	sorted := slices.Sorted(slices.Values(values))
+	middle := len(sorted) / 2
+	if len(sorted)%2 == 1 {
+		return sorted[middle]
+	}
+	return (sorted[middle-1] + sorted[middle]) / 2
 }

@@ -5,6 +5,17 @@ import (
 	"time"
 )
 
+func TestRatios(t *testing.T) {
+	// The machine was half as fast in the last round: both took twice as long.
+	got := sample{10, 12, 20}.over(sample{5, 4, 10})
+	if want := (ratios{Median: 2, Min: 2, Max: 3}); got != want {
+		t.Errorf("want %v, got %v", want, got)
+	}
+	if got := (sample{1}).over(nil); got != (ratios{}) {
+		t.Errorf("nothing to hold it against: got %v", got)
+	}
+}
+
 func TestSample(t *testing.T) {
 	for _, c := range []struct {
 		name                     string

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"strings"
@@ -37,6 +38,15 @@ func load() string {
 	}
 	first, _, _ := strings.Cut(string(content), " ")
 	return first
+}
+
+// fileSystem is the kind of the one that a directory is on.
+func fileSystem(ctx context.Context, dir string) string {
+	kind, err := command(ctx, "stat", "--file-system", "--format", "%T", dir).output()
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(kind))
 }
 
 // processor is its model's name.

@@ -2,7 +2,10 @@
 
 package main
 
-import "errors"
+import (
+	"context"
+	"errors"
+)
 
 // plainCopy keeps cp from cloning the original, unless asked to.
 const plainCopy = "-X"
@@ -12,6 +15,8 @@ func canDropCaches() bool { return false }
 func dropCaches() error { return errors.New("drop caches: only Linux can") }
 
 func load() string { return "unknown" }
+
+func fileSystem(context.Context, string) string { return "unknown" }
 
 func processor() string { return "unknown" }
 

@@ -52,24 +52,19 @@ func (r *report) printRatios(w io.Writer) {
 	if len(r.Files) == 0 {
 		return
 	}
-	against := func(f fileResults, name string, inverse bool) string {
-		other, wring := f.row(name), f.row(rowWring)
-		if other == nil {
+	against := func(of, in *row) string {
+		if of == nil || in == nil {
 			return "-"
 		}
-		if inverse {
-			return fmt.Sprintf("%.2f", ratio(wring.Warm.MedianMS, other.Warm.MedianMS))
-		}
-		return fmt.Sprintf("%.2f", ratio(other.Warm.MedianMS, wring.Warm.MedianMS))
+		found := of.warm.over(in.warm)
+		return fmt.Sprintf("%.2f (%.2f–%.2f)", found.Median, found.Min, found.Max)
 	}
-	table(w, "Ratios of medians, warm: how many times faster wring is, and what it takes in units of the floor",
-		"\tthan bbolt compact\tthan etcdutl defrag\twring / floor\tnoise of the floor", func(row func(string, ...any)) {
+	table(w, "Ratios, warm: the median of those of each round (and the least and the most)",
+		"\tbbolt compact / wring\t+ sync + mv / wring\tetcdutl defrag / wring\twring / floor", func(line func(string, ...any)) {
 			for _, f := range r.Files {
-				noise := "-"
-				if floor := f.row(rowFloor); floor != nil {
-					noise = fmt.Sprintf("%.2f–%.2f", ratio(floor.Warm.MinMS, floor.Warm.MedianMS), ratio(floor.Warm.MaxMS, floor.Warm.MedianMS))
-				}
-				row("%s\t%s\t%s\t%s\t%s", f.Name, against(f, rowBbolt, false), against(f, rowDefrag, false), against(f, rowFloor, true), noise)
+				wring := f.row(rowWring)
+				line("%s\t%s\t%s\t%s\t%s", f.Name, against(f.row(rowBbolt), wring), against(f.row(rowMoved), wring),
+					against(f.row(rowDefrag), wring), against(wring, f.row(rowFloor)))
 			}
 		})
 }
@@ -112,7 +107,7 @@ func (r *report) printRegrow(w io.Writer) {
 			g.File, g.Insert, g.Transaction, g.Leaves.Count, g.Leaves.Mean, g.Leaves.Deviation, g.Leaves.Step, g.Leaves.Middle, g.Leaves.Ascending)
 		table(w, title, "fill\tcompacted\tgrown\tgrowth", func(row func(string, ...any)) {
 			for _, f := range g.Fills {
-				row("%.1f\t%s\t%s\t× %.2f", f.Fill, mb(f.Compacted), mb(f.Grown), ratio(float64(f.Grown), float64(f.Compacted)))
+				row("%.2f\t%s\t%s\t× %.2f", f.Fill, mb(f.Compacted), mb(f.Grown), ratio(float64(f.Grown), float64(f.Compacted)))
 			}
 		})
 	}

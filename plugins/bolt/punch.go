@@ -90,10 +90,17 @@ func (c *compaction) punch() (sdk.CompactResult, error) {
 	if err != nil {
 		return sdk.CompactResult{}, err
 	}
+	hook := c.backend.hook
+	sync := func() error { return hook.Do(replace.Op{Kind: replace.OpSync, Path: c.source.path}, file.Sync) }
 	config := punch.Config{
 		MinRun:   c.options.minRun,
-		Sync:     func() error { return c.meter.await(file.Sync) },
+		Sync:     func() error { return c.meter.await(sync) },
 		Progress: func(bytes int64) error { return c.meter.add(bytes, 0, 0) },
+	}
+	if hook != nil {
+		config.Before = func(offset, length int64) error {
+			return hook(replace.Op{Kind: replace.OpPunch, Path: c.source.path, Offset: offset, Length: length})
+		}
 	}
 	if meta.Freelist != page.NoFreelist {
 		listed, err := punch.Listed(c.ctx, file, config)

@@ -188,6 +188,9 @@ func (s *state) apply(op replace.Op) error {
 	case replace.OpPoison, replace.OpPunch:
 		s.files[store].pending = append(s.files[store].pending, op)
 		return nil
+	case replace.OpSyncOld:
+		s.sync(store)
+		return nil
 	case replace.OpSyncDir:
 		s.durable, s.pending = maps.Clone(s.names), nil
 		return nil
@@ -208,12 +211,16 @@ func (s *state) apply(op replace.Op) error {
 	case replace.OpWrite, replace.OpTruncate, replace.OpAttributes:
 		s.files[number].pending = append(s.files[number].pending, op)
 	case replace.OpSync:
-		f := s.files[number]
-		f.durable, f.pending = s.all(f), nil
+		s.sync(number)
 	default:
 		return errors.New("not known")
 	}
 	return nil
+}
+
+func (s *state) sync(number int) {
+	f := s.files[number]
+	f.durable, f.pending = s.all(f), nil
 }
 
 func (s *state) rename(r rename) {

@@ -70,6 +70,10 @@ type Config struct {
 	// was asked for. Its error ends the punching. May be nil.
 	Progress func(bytes int64) error
 
+	// Before is called before each hole; its error takes the hole's place. May
+	// be nil.
+	Before func(offset, length int64) error
+
 	// hole takes the system's place in tests.
 	hole func(*os.File, span) error
 }
@@ -222,7 +226,7 @@ func (p *puncher) run(run span) error {
 		if err := p.ctx.Err(); err != nil {
 			return err
 		}
-		if err := p.config.hole(p.file, part); err != nil {
+		if err := p.hole(part); err != nil {
 			return p.failed(part, err)
 		}
 		p.result.Bytes += part.length()
@@ -234,6 +238,15 @@ func (p *puncher) run(run span) error {
 		}
 	}
 	return nil
+}
+
+func (p *puncher) hole(part span) error {
+	if p.config.Before != nil {
+		if err := p.config.Before(part.from, part.length()); err != nil {
+			return err
+		}
+	}
+	return p.config.hole(p.file, part)
 }
 
 func (p *puncher) failed(part span, err error) error {

@@ -18,6 +18,7 @@ const (
 	OpSyncDir    OpKind = "syncdir"    // of the directory of Path
 	OpExchange   OpKind = "exchange"   // of Path and To
 	OpPoison     OpKind = "poison"     // Data at Offset of the old file, which may have lost the name Path
+	OpSyncOld    OpKind = "syncold"    // of the old file's content, which is poisoned in part
 	OpPunch      OpKind = "punch"      // of a hole of Length bytes at Offset
 	OpUnlink     OpKind = "unlink"     // of Path
 	OpRelease    OpKind = "release"    // of the lock of Path
@@ -37,8 +38,8 @@ type Op struct {
 // Calls may come from several goroutines. It is nil in production.
 type Hook func(Op) error
 
-// do makes a change.
-func (h Hook) do(op Op, change func() error) error {
+// Do makes a change, unless the hook refuses it. A nil hook refuses nothing.
+func (h Hook) Do(op Op, change func() error) error {
 	if h != nil {
 		if err := h(op); err != nil {
 			return err
@@ -49,5 +50,5 @@ func (h Hook) do(op Op, change func() error) error {
 
 // unlink removes the file at path.
 func (h Hook) unlink(path string) error {
-	return h.do(Op{Kind: OpUnlink, Path: path}, func() error { return os.Remove(path) })
+	return h.Do(Op{Kind: OpUnlink, Path: path}, func() error { return os.Remove(path) })
 }

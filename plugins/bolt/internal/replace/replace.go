@@ -140,7 +140,7 @@ func (r *Replacement) Run(ctx context.Context) (replaced bool, err error) {
 	if unsynced != nil {
 		unsynced = r.syncDir()
 	}
-	if err := errors.Join(unsynced, r.invalidate()); err != nil {
+	if err := errors.Join(unsynced, r.invalidate(unsynced != nil)); err != nil {
 		// The temp's name may be all that the new file has after a crash.
 		return true, errors.Join(err, r.release())
 	}
@@ -198,13 +198,13 @@ func (r *Replacement) exchange() error {
 	if swap == nil {
 		swap = exchange
 	}
-	return r.Hook.do(Op{Kind: OpExchange, Path: r.Temp.Path, To: r.Path}, func() error {
+	return r.Hook.Do(Op{Kind: OpExchange, Path: r.Temp.Path, To: r.Path}, func() error {
 		return swap(r.Temp.Path, r.Path)
 	})
 }
 
 func (r *Replacement) rename() error {
-	return r.Hook.do(Op{Kind: OpRename, Path: r.Temp.Path, To: r.Path}, func() error {
+	return r.Hook.Do(Op{Kind: OpRename, Path: r.Temp.Path, To: r.Path}, func() error {
 		return os.Rename(r.Temp.Path, r.Path)
 	})
 }
@@ -219,8 +219,10 @@ func (r *Replacement) unfit(err error) error {
 	return nil
 }
 
-// invalidate spoils the old file, unless it has a name beside the temp's.
-func (r *Replacement) invalidate() error {
+// invalidate spoils the old file, unless it has a name beside the temp's. When
+// it may get its name back, by a power cut, it must be found as it was or not
+// open at all: see Hook.poison.
+func (r *Replacement) invalidate(returns bool) error {
 	info, err := r.Old.Stat()
 	if err != nil {
 		return fmt.Errorf("look at the old %s: %w", r.Path, err)
@@ -232,24 +234,31 @@ func (r *Replacement) invalidate() error {
 	if links(info) > ours {
 		return nil
 	}
-	if err := r.Hook.poison(r.Old, r.Poison); err != nil {
+	if err := r.Hook.poison(r.Old, r.Poison, returns); err != nil {
 		return fmt.Errorf("invalidate the old %s: %w", r.Path, err)
 	}
 	return nil
 }
 
-// poison overwrites parts of a file, one after the other.
-func (h Hook) poison(f *os.File, spans []Span) error {
-	for _, span := range spans {
+// poison overwrites parts of a file, one after the other: see State. In order
+// means that this is the order on the disk, too.
+func (h Hook) poison(f *os.File, spans []Span, inOrder bool) error {
+	var unsynced error
+	for i, span := range spans {
+		if i > 0 && inOrder {
+			// Whoever waits for the lock comes first: what fails here is told
+			// when the rest is spoilt.
+			unsynced = errors.Join(unsynced, h.Do(Op{Kind: OpSyncOld, Path: f.Name()}, f.Sync))
+		}
 		spoilt := bytes.Repeat([]byte{0xFF}, int(span.Length))
-		if err := h.do(Op{Kind: OpPoison, Path: f.Name(), Offset: span.Offset, Data: spoilt}, func() error {
+		if err := h.Do(Op{Kind: OpPoison, Path: f.Name(), Offset: span.Offset, Data: spoilt}, func() error {
 			_, err := f.WriteAt(spoilt, span.Offset)
 			return err
 		}); err != nil {
-			return err
+			return errors.Join(unsynced, err)
 		}
 	}
-	return nil
+	return unsynced
 }
 
 func (r *Replacement) syncDir() error {
@@ -257,14 +266,14 @@ func (r *Replacement) syncDir() error {
 	if sync == nil {
 		sync = (*os.File).Sync
 	}
-	if err := r.Hook.do(Op{Kind: OpSyncDir, Path: r.Path}, func() error { return sync(r.Temp.dir) }); err != nil {
+	if err := r.Hook.Do(Op{Kind: OpSyncDir, Path: r.Path}, func() error { return sync(r.Temp.dir) }); err != nil {
 		return fmt.Errorf("sync directory of %s: %w", r.Path, err)
 	}
 	return nil
 }
 
 func (r *Replacement) release() error {
-	if err := r.Hook.do(Op{Kind: OpRelease, Path: r.Path}, r.Release); err != nil {
+	if err := r.Hook.Do(Op{Kind: OpRelease, Path: r.Path}, r.Release); err != nil {
 		return fmt.Errorf("release the lock of the old %s: %w", r.Path, err)
 	}
 	return nil

@@ -249,12 +249,22 @@ func TestRunWhenTheDirectoryCannotBeSynced(t *testing.T) {
 	for name, test := range map[string]struct {
 		failures int
 		want     error
+		poisoned []replace.OpKind
 	}{
-		"once":   {1, nil},
-		"always": {1000, broken},
+		"once": {1, nil, []replace.OpKind{replace.OpPoison, replace.OpPoison}},
+		// The old file may come back: it must not be found with a part of it spoilt
+		// by which it is an older one.
+		"always": {1000, broken, []replace.OpKind{replace.OpPoison, replace.OpSyncOld, replace.OpPoison}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := swap(t)
+			var poisoned []replace.OpKind
+			r.Hook = func(op replace.Op) error {
+				if op.Kind == replace.OpPoison || op.Kind == replace.OpSyncOld {
+					poisoned = append(poisoned, op.Kind)
+				}
+				return nil
+			}
 			tries := 0
 			r.SyncDir = func(dir *os.File) error {
 				if info, err := dir.Stat(); err != nil || !info.IsDir() {
@@ -278,6 +288,9 @@ func TestRunWhenTheDirectoryCannotBeSynced(t *testing.T) {
 			}
 			if tries != 3 {
 				t.Errorf("tried %d times, want once before and twice after the rename", tries)
+			}
+			if !slices.Equal(poisoned, test.poisoned) {
+				t.Errorf("spoilt by %q, want %q", poisoned, test.poisoned)
 			}
 			if released != "~~~ ~~~ old" {
 				t.Errorf("the lock was given back with %q in the old file", released)

@@ -109,7 +109,7 @@ func (s sweeper) sweep(name string, m mark) error {
 	}
 	switch is := inode(info); {
 	case is == m.inode:
-	case is == m.own, m.own == 0 && info.Size() == 0:
+	case is == m.own, m.own == 0: // only a file that says its own inode is exchanged
 		return s.hook.unlink(name)
 	default:
 		return fmt.Errorf("keep %s: it %w", name, ErrForeign)
@@ -119,47 +119,65 @@ func (s sweeper) sweep(name string, m mark) error {
 		return err
 	}
 	defer old.Close() // and with it the lock, once the name is gone
-	switch err := s.retire(old, m.version); {
-	case errors.Is(err, ErrInvalid): // already
-	case err != nil:
+	spans, err := s.retire(old, m.version)
+	if err == nil {
+		err = s.syncDir(old)
+	}
+	if err != nil {
 		return fmt.Errorf("keep %s: %w", name, err)
+	}
+	if err := s.hook.poison(old, spans, false); err != nil {
+		return fmt.Errorf("invalidate %s: %w", name, err)
 	}
 	return s.hook.unlink(name)
 }
 
-// retire locks the old file and does what the replacement did not come to.
-func (s sweeper) retire(old *os.File, version uint64) error {
+// retire locks the old file and returns what is to be spoilt of it before it is
+// removed: that which the replacement did not come to.
+func (s sweeper) retire(old *os.File, version uint64) ([]Span, error) {
 	// One that is spoilt needs no lock: whoever has it finds that out.
-	if _, err := s.state(old); err != nil {
-		return err
+	if _, err := s.state(old); errors.Is(err, ErrInvalid) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
 	}
 	if err := unix.Flock(int(old.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return fmt.Errorf("%s %w", holder.Describe(holder.Of(old)), ErrHeld)
+			return nil, fmt.Errorf("%s %w", holder.Describe(holder.Of(old)), ErrHeld)
 		}
-		return fmt.Errorf("lock it: %w", err)
+		return nil, fmt.Errorf("lock it: %w", err)
 	}
 	now, err := s.state(old)
-	if err != nil {
-		return err
+	if errors.Is(err, ErrInvalid) {
+		return nil, nil
 	}
-	if now.Version != version {
-		return ErrWritten
+	if err != nil {
+		return nil, err
+	}
+	// It is less after a power cut, by which the newest version was spoilt and
+	// the one before it not. Nobody waits since then.
+	if now.Version > version {
+		return nil, ErrWritten
 	}
 	info, err := old.Stat()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if links(info) > 1 {
-		return nil // somebody has given it another name: it is theirs
+		return nil, nil // somebody has given it another name: it is theirs
 	}
-	// As in a replacement: first the new name must be sure to last.
+	return now.Poison, nil
+}
+
+// syncDir makes sure that the new file keeps its name before the old one, which
+// may be all that a power cut leaves, is spoilt and goes.
+func (s sweeper) syncDir(old *os.File) error {
 	dir, err := os.Open(filepath.Dir(old.Name()))
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(s.hook.do(Op{Kind: OpSyncDir, Path: old.Name()}, dir.Sync), dir.Close()); err != nil {
+	if err := errors.Join(s.hook.Do(Op{Kind: OpSyncDir, Path: old.Name()}, dir.Sync), dir.Close()); err != nil {
 		return fmt.Errorf("sync its directory: %w", err)
 	}
-	return s.hook.poison(old, now.Poison)
+	return nil
 }

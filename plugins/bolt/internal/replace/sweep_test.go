@@ -101,16 +101,57 @@ func TestSweep(t *testing.T) {
 // A file that is neither the old one nor the temp was put there by somebody
 // who replaced the store at the same time.
 func TestSweepKeepsAForeignFile(t *testing.T) {
-	for _, suffix := range []string{"1-2-3.tmp", "1-2.tmp"} {
+	path := filepath.Join(t.TempDir(), "a.db")
+	write(t, path, "version 7")
+	foreign := filepath.Join(filepath.Dir(path), ".a.db.wring-0123456789abcdef-1-2-3.tmp")
+	write(t, foreign, "restored")
+	if removed, err := replace.Sweep(path, state, nil); !errors.Is(err, replace.ErrForeign) || len(removed) != 0 {
+		t.Errorf("removed %q, error %v, want ErrForeign", removed, err)
+	}
+	if content, err := os.ReadFile(foreign); err != nil || string(content) != "restored" {
+		t.Errorf("it holds %q, %v", content, err)
+	}
+}
+
+// A power cut may give a temp its first name back, under which nothing is
+// exchanged.
+func TestSweepOfATempWithItsFirstName(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.db")
+	write(t, path, "version 7")
+	temp := filepath.Join(filepath.Dir(path), ".a.db.wring-0123456789abcdef-1-7.tmp")
+	write(t, temp, "version 8")
+	if removed, err := replace.Sweep(path, state, nil); err != nil || !slices.Equal(removed, []string{temp}) {
+		t.Errorf("removed %q, error %v, want %q", removed, err, temp)
+	}
+}
+
+// The new file must keep its name before the old one goes, be it spoilt or not:
+// after a power cut the temp's name may else be missed.
+func TestSweepSyncsTheDirectoryFirst(t *testing.T) {
+	for _, content := range []string{"version 7", "~~~~~~~ 7"} {
 		path := filepath.Join(t.TempDir(), "a.db")
 		write(t, path, "version 7")
-		foreign := filepath.Join(filepath.Dir(path), ".a.db.wring-0123456789abcdef-"+suffix)
-		write(t, foreign, "restored")
-		if removed, err := replace.Sweep(path, state, nil); !errors.Is(err, replace.ErrForeign) || len(removed) != 0 {
-			t.Errorf("%s: removed %q, error %v, want ErrForeign", suffix, removed, err)
+		temp, err := replace.NewTemp(path, open(t, path), 7, rand.Reader, nil)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if content, err := os.ReadFile(foreign); err != nil || string(content) != "restored" {
-			t.Errorf("%s holds %q, %v", suffix, content, err)
+		defer temp.Discard()
+		write(t, path, content)
+		if err := os.Rename(path, temp.Path); err != nil {
+			t.Fatal(err)
+		}
+		write(t, path, "version 1")
+		broken := errors.New("broken disk")
+		var kinds []replace.OpKind
+		removed, err := replace.Sweep(path, state, func(op replace.Op) error {
+			kinds = append(kinds, op.Kind)
+			return broken
+		})
+		if len(removed) != 0 || !errors.Is(err, broken) || !slices.Equal(kinds, []replace.OpKind{replace.OpSyncDir}) {
+			t.Errorf("%s: removed %q, error %v, operations %q", content, removed, err, kinds)
+		}
+		if b, err := os.ReadFile(temp.Path); err != nil || string(b) != content {
+			t.Errorf("the old file has %q, error %v, want %q", b, err, content)
 		}
 	}
 }
@@ -143,6 +184,7 @@ func TestSweepOfAnOldFile(t *testing.T) {
 	}{
 		{"as it was", "version 1", "version 7", false, nil, "~~~~~~~ 7"},
 		{"written to since", "version 1", "version 8", false, replace.ErrWritten, "version 8"},
+		{"spoilt in part, by a power cut", "version 1", "version 6", false, nil, "~~~~~~~ 6"},
 		{"in use", "version 1", "version 7", true, replace.ErrHeld, "version 7"},
 		{"in use and written to", "version 1", "version 8", true, replace.ErrHeld, "version 8"},
 		{"spoilt", "version 1", "~~~~~~~ 7", false, nil, "~~~~~~~ 7"},

@@ -40,7 +40,7 @@ func NewTemp(path string, original *os.File, version uint64, random io.Reader, h
 		return nil, fmt.Errorf("open directory to sync it: %w", err)
 	}
 	t := &Temp{Path: name, dir: dir, hook: hook}
-	if err := hook.do(Op{Kind: OpCreate, Path: name}, func() (err error) {
+	if err := hook.Do(Op{Kind: OpCreate, Path: name}, func() (err error) {
 		t.File, err = os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL|syscall.O_CLOEXEC, 0o600)
 		return err
 	}); err != nil {
@@ -50,7 +50,7 @@ func NewTemp(path string, original *os.File, version uint64, random io.Reader, h
 		t.Discard()
 		return nil, fmt.Errorf("name %s: %w", name, err)
 	}
-	if err := hook.do(Op{Kind: OpAttributes, Path: t.Path}, func() error {
+	if err := hook.Do(Op{Kind: OpAttributes, Path: t.Path}, func() error {
 		return copyAttributes(t.File, original)
 	}); err != nil {
 		t.Discard()
@@ -67,7 +67,7 @@ func (t *Temp) sign(path string, m mark) error {
 	}
 	m.own = inode(info)
 	name := filepath.Join(filepath.Dir(path), m.name(path))
-	if err := t.hook.do(Op{Kind: OpRename, Path: t.Path, To: name}, func() error {
+	if err := t.hook.Do(Op{Kind: OpRename, Path: t.Path, To: name}, func() error {
 		return os.Rename(t.Path, name)
 	}); err != nil {
 		return err
@@ -85,7 +85,7 @@ func (t *Temp) sign(path string, m mark) error {
 
 // WriteAt implements io.WriterAt.
 func (t *Temp) WriteAt(b []byte, offset int64) (n int, err error) {
-	err = t.hook.do(Op{Kind: OpWrite, Path: t.Path, Offset: offset, Data: b}, func() (err error) {
+	err = t.hook.Do(Op{Kind: OpWrite, Path: t.Path, Offset: offset, Data: b}, func() (err error) {
 		n, err = t.File.WriteAt(b, offset)
 		return err
 	})
@@ -94,12 +94,12 @@ func (t *Temp) WriteAt(b []byte, offset int64) (n int, err error) {
 
 // Truncate makes the temp n bytes long.
 func (t *Temp) Truncate(n int64) error {
-	return t.hook.do(Op{Kind: OpTruncate, Path: t.Path, Length: n}, func() error { return t.File.Truncate(n) })
+	return t.hook.Do(Op{Kind: OpTruncate, Path: t.Path, Length: n}, func() error { return t.File.Truncate(n) })
 }
 
 // Sync makes the temp's content durable.
 func (t *Temp) Sync() error {
-	return t.hook.do(Op{Kind: OpSync, Path: t.Path}, t.File.Sync)
+	return t.hook.Do(Op{Kind: OpSync, Path: t.Path}, t.File.Sync)
 }
 
 // Discard removes the temp if it is still there, and closes it.

@@ -76,16 +76,20 @@ func newReport(ctx context.Context, b *bench) (*report, error) {
 
 // publish prints the report and keeps it in dir.
 func (r *report) publish(stdout io.Writer, dir string) error {
+	name := "bolt"
+	if r.Quick {
+		name = "bolt-quick" // beside figures that count
+	}
 	var text bytes.Buffer
 	r.print(&text)
 	document, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, "bolt.json"), append(document, '\n'), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, name+".json"), append(document, '\n'), 0o600); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, "bolt.txt"), text.Bytes(), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, name+".txt"), text.Bytes(), 0o600); err != nil {
 		return err
 	}
 	_, err = stdout.Write(text.Bytes())

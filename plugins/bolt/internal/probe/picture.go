@@ -5,8 +5,8 @@ import "github.com/wringdb/wring/plugins/bolt/internal/page"
 // maxCells is how finely a picture may divide a file.
 const maxCells = 1024
 
-// picture is how full consecutive equal parts of the file are. Its methods do
-// nothing on a nil picture.
+// picture is how full consecutive equal parts of the file are. Where none is
+// wanted it is nil, for which node and take do nothing.
 type picture struct {
 	highWater page.ID
 	cells     []cell
@@ -42,18 +42,14 @@ func (p *picture) take(id page.ID, pages int) {
 	}
 }
 
-// takeAllBut marks every page as not free except those listed.
-func (p *picture) takeAllBut(free []page.ID) {
-	if p == nil {
-		return
-	}
+// takeAll marks every page as not free, give one as free.
+func (p *picture) takeAll() {
 	for i := range p.cells {
 		p.cells[i].taken = p.cells[i].pages
 	}
-	for _, id := range free {
-		p.at(id).taken--
-	}
 }
+
+func (p *picture) give(id page.ID) { p.at(id).taken-- }
 
 // node notes how full the pages of a node are, of which used bytes are in use.
 func (p *picture) node(n *page.Node, used int64) {

@@ -82,8 +82,8 @@ const (
 	sampledTries = 200
 )
 
-// A freelist longer than shortList is no longer read for the sake of a picture
-// once longListTries have been in vain.
+// A freelist longer than shortList is read for the sake of a picture by a sample
+// alone, and no longer once longListTries have been in vain.
 const (
 	shortList     = 1 << 16 // pages: half a MiB of list
 	longListTries = 3
@@ -163,31 +163,26 @@ func measure(ctx context.Context, r io.ReaderAt, meta page.Meta, c Config, try i
 		if list, err = file.Freelist(false); err != nil {
 			return m, err
 		}
-		// The list as a whole is for the picture.
-		if c.Picture && c.Depth != Exact && (try < longListTries || list.Count <= shortList) {
-			if list, err = file.Freelist(true); err != nil {
-				return m, err
-			}
-		}
 		m.FreePages, m.FreelistPages = list.Count, int64(list.Pages)
 	}
 	var p *picture
-	if c.Picture {
+	short := list.Count <= shortList
+	if c.Picture && (short || c.Depth == Exact || c.Depth == Sampled && try < longListTries) {
 		p = newPicture(meta.HighWater)
 	}
 	limit := c.limit(meta.PageSize) >> min(try, 16)
 	limit = max(limit, minSample)
 	switch {
 	case c.Depth == Quick && meta.Freelist != page.NoFreelist:
-		m.quick(list, p)
-		m.predict()
-		return m, nil
+		if err := m.quick(file, p); err != nil {
+			return m, err
+		}
 	case c.Depth == Exact || int64(meta.HighWater)-m.FreePages <= int64(limit):
 		if err := m.walk(file, c, p); err != nil {
 			return m, err
 		}
 	default:
-		if err := m.sample(file, list, c, p, limit); err != nil {
+		if err := m.sample(file, c, p, limit); err != nil {
 			return m, err
 		}
 	}
@@ -203,14 +198,24 @@ func (c Config) limit(pageSize int) int {
 }
 
 // quick takes all pages in use for full.
-func (m *Measurement) quick(list page.Freelist, p *picture) {
+func (m *Measurement) quick(file *page.File, p *picture) error {
 	m.LeafPages = int64(m.Meta.HighWater) - 2 - m.FreePages - m.FreelistPages
 	m.PackedPages = m.LeafPages
 	m.UsedBytes = m.LeafPages * int64(m.Meta.PageSize)
-	if list.IDs != nil || list.Count == 0 {
-		p.takeAllBut(list.IDs)
-		m.Map = p.percent()
+	return m.show(file, p)
+}
+
+// show completes a picture by what the freelist says.
+func (m *Measurement) show(file *page.File, p *picture) error {
+	if p == nil {
+		return nil
 	}
+	p.takeAll()
+	if err := file.EachFree(func(id page.ID) error { p.give(id); return nil }); err != nil {
+		return err
+	}
+	m.Map = p.percent()
+	return nil
 }
 
 // walk reads all trees.
@@ -247,38 +252,34 @@ func (m *Measurement) take(p *picture) {
 	}
 }
 
-// sample reads a part of the trees and scales it to the pages in use, where
-// the freelist tells how many that are.
-func (m *Measurement) sample(file *page.File, list page.Freelist, c Config, p *picture, limit int) error {
-	s := &sampler{file: file, fill: c.Fill, left: limit, picture: p}
-	e, err := s.all()
+// sample reads a part of the trees and makes it agree with the number of pages
+// in use, where the freelist tells that.
+func (m *Measurement) sample(file *page.File, c Config, p *picture, limit int) error {
+	inUse := int64(m.Meta.HighWater) - 2 - m.FreePages - m.FreelistPages
+	known := m.Meta.Freelist != page.NoFreelist
+	s := newSampler(file, c.Fill, limit, p)
+	if known {
+		s.inUse = float64(max(0, inUse))
+	}
+	if err := s.all(); err != nil {
+		return err
+	}
+	found, err := s.fit()
 	if err != nil {
 		return err
 	}
-	m.Tally, m.SampledNodes, m.Whole = e.Tally, e.Sampled, e.Whole
-	inUse := int64(m.Meta.HighWater) - 2 - m.FreePages - m.FreelistPages
-	if m.Meta.Freelist == page.NoFreelist {
-		inUse = min(inUse, e.TreePages())
-		m.FreePages = int64(m.Meta.HighWater) - 2 - inUse
+	if pages := found.pages(); !known && pages > float64(inUse) {
+		found.scale(float64(inUse) / pages)
 	}
-	m.scale(float64(inUse) / float64(e.TreePages()))
-	if m.Meta.Freelist == page.NoFreelist {
+	m.Tally, m.SampledNodes, m.Whole = found.tally(s.depth), s.sampled, s.whole
+	if !known {
+		m.FreePages = inUse - m.TreePages()
 		return nil
 	}
-	if list.IDs != nil || list.Count == 0 {
-		p.takeAllBut(list.IDs)
-		m.Map = p.percent()
+	if m.Whole {
+		m.LostPages = inUse - m.TreePages()
 	}
-	return nil
-}
-
-func (t *Tally) scale(factor float64) {
-	for _, n := range []*int64{
-		&t.Buckets, &t.InlineBuckets, &t.Keys, &t.BranchPages, &t.LeafPages, &t.OverflowPages,
-		&t.UsedBytes, &t.LeafUsedBytes, &t.ContentBytes, &t.PackedPages,
-	} {
-		*n = int64(float64(*n)*factor + 0.5)
-	}
+	return m.show(file, p)
 }
 
 // predict fills in PackedBytes.

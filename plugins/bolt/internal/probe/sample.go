@@ -14,36 +14,25 @@ const (
 	pieceLength = 8
 )
 
-// Estimate is what a sample says of all trees.
-type Estimate struct {
-	Tally
-	// Sampled is how many nodes were read.
-	Sampled int64
-	// Whole is set when no node was left out.
-	Whole bool
-}
-
 // sampler walks all trees height by height and reads some nodes of each, chosen
 // evenly, and about limit in all. What it counts is weighted by how many nodes
 // each one stands for.
-//
-// Its weak spot is a huge bucket among thousands of small ones: until their roots
-// have been read they look alike, and it may not be among those chosen.
 type sampler struct {
 	file    *page.File
 	fill    float64
-	limit   int // of nodes at the height that is being read
-	left    int // nodes that may still be read
 	picture *picture
 	random  *rand.Rand
+	budget  int     // nodes to read in all, about
+	inUse   float64 // pages in use, 0 where that is not known
 
+	reserve int                  // nodes for draw alone
+	left    int                  // nodes that may still be read
+	limit   int                  // of nodes at the height that is being read
 	whole   bool                 // no node was left out so far
+	depth   int                  // heights that were read
 	seen    map[page.ID]struct{} // nodes that were read
 	sampled int64
-	sum     struct {
-		buckets, inline, keys, branches, leaves, overflow float64
-		used, leafUsed, content, packed                   float64
-	}
+	buckets []*sampledBucket
 }
 
 // ref is a page to be read, and the bucket that it belongs to.
@@ -53,66 +42,49 @@ type ref struct {
 }
 
 type sampledBucket struct {
+	sums
+	first   float64 // how many buckets it stands for itself
+	large   bool    // stands for others, and has more than smallBucket pages at a height
 	partial bool    // pages of it were left out
 	weight  float64 // how many pages each of its pages at this height stands for
 }
 
-// all returns what the trees hold, extrapolated.
-func (s *sampler) all() (Estimate, error) {
-	s.whole, s.seen = true, make(map[page.ID]struct{})
-	// Any fixed seed will do: the same file gives the same answer.
-	s.random = rand.New(rand.NewPCG(1, 2))
-	refs, depth := []ref{{s.file.Meta.Root, &sampledBucket{weight: 1}}}, 0
-	for ; len(refs) > 0; depth++ {
-		var err error
-		if s.limit, err = s.share(refs); err != nil {
-			return Estimate{}, err
-		}
-		if refs, err = s.height(s.choose(refs)); err != nil {
-			return Estimate{}, err
-		}
+func newSampler(file *page.File, fill float64, budget int, p *picture) *sampler {
+	return &sampler{
+		file: file, fill: fill, picture: p, budget: budget, left: budget, whole: true,
+		seen: make(map[page.ID]struct{}),
+		// Any fixed seed will do: the same file gives the same answer.
+		random: rand.New(rand.NewPCG(1, 2)),
 	}
-	round := func(f float64) int64 { return int64(f + 0.5) }
-	return Estimate{
-		Tally: Tally{
-			Buckets: round(s.sum.buckets), InlineBuckets: round(s.sum.inline), Keys: round(s.sum.keys),
-			BranchPages: round(s.sum.branches), LeafPages: round(s.sum.leaves), OverflowPages: round(s.sum.overflow),
-			UsedBytes: round(s.sum.used), LeafUsedBytes: round(s.sum.leafUsed), ContentBytes: round(s.sum.content),
-			Depth: depth, PackedPages: round(s.sum.packed),
-		},
-		Sampled: s.sampled,
-		Whole:   s.whole,
-	}, nil
 }
 
-// share is how many nodes of a height may be read, of those that may be read
-// yet. Branches need few, since each tells of a hundred nodes below; where there
-// is a bucket more heights follow. What a height is like is seen from one node.
-func (s *sampler) share(refs []ref) (int, error) {
-	if len(refs) <= minSample {
-		return minSample, nil
-	}
-	n, err := s.file.Node(refs[len(refs)/2].id, false, new(page.Buffer))
+func (s *sampler) bucket(weight float64) *sampledBucket {
+	b := &sampledBucket{first: weight, weight: weight}
+	s.buckets = append(s.buckets, b)
+	return b
+}
+
+// all reads the sample.
+func (s *sampler) all() error {
+	sizes, pages, err := s.plan()
 	if err != nil {
-		return 0, err
+		return err
 	}
-	part := s.left
-	switch {
-	case !n.Leaf:
-		part /= 8
-	case hasBucket(&n):
-		part /= 2
+	if pages < s.inUse/2 {
+		s.reserve = s.budget / 2
+		s.left -= s.reserve
 	}
-	return max(part, minSample), nil
-}
-
-func hasBucket(n *page.Node) bool {
-	for i := range n.Count {
-		if n.IsBucket(i) {
-			return true
+	for refs := []ref{{s.file.Meta.Root, s.bucket(1)}}; len(refs) > 0; s.depth++ {
+		if s.left < -s.budget/8 {
+			s.whole = false
+			break
+		}
+		s.limit = s.share(refs, sizes)
+		if refs, err = s.height(s.choose(refs)); err != nil {
+			return err
 		}
 	}
-	return false
+	return nil
 }
 
 // choose leaves about as many refs as may be read. A bucket that is entitled to
@@ -120,6 +92,12 @@ func hasBucket(n *page.Node) bool {
 // what stands for one must not be taken from another. The rest is sampled
 // together, small buckets as a whole, since they cannot share pages.
 func (s *sampler) choose(refs []ref) []ref {
+	buckets := byBucket(refs)
+	for _, b := range buckets {
+		if of := b[0].bucket; of.first > 1 && len(b) > smallBucket {
+			of.large = true
+		}
+	}
 	if len(refs) <= s.limit {
 		return refs
 	}
@@ -127,7 +105,6 @@ func (s *sampler) choose(refs []ref) []ref {
 	var chosen []ref
 	var rest [][]ref
 	restLength := 0
-	buckets := byBucket(refs)
 	few := len(buckets)*2*pieceLength <= s.limit
 	for _, b := range buckets {
 		n := len(b) * s.limit / len(refs)
@@ -155,13 +132,12 @@ func (s *sampler) pick(units [][]ref, total, n int) []ref {
 	n = max(1, len(units)*n/total)
 	var chosen []ref
 	for i := range n {
-		low, high := i*len(units)/n, (i+1)*len(units)/n
-		pick := low + s.random.IntN(high-low)
-		for j, unit := range units[low:high] {
-			if low+j == pick {
-				chosen = append(chosen, unit...)
+		pick := s.within(i, n, len(units))
+		for j := i * len(units) / n; j < (i+1)*len(units)/n; j++ {
+			if j == pick {
+				chosen = append(chosen, units[j]...)
 			} else {
-				unit[0].bucket.partial = true
+				units[j][0].bucket.partial = true
 			}
 		}
 	}
@@ -199,7 +175,7 @@ func (s *sampler) height(refs []ref) ([]ref, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := s.node(&n, r.bucket.weight); err != nil {
+		if err := s.node(&n, r.bucket); err != nil {
 			return nil, err
 		}
 		if !n.Leaf {
@@ -212,7 +188,7 @@ func (s *sampler) height(refs []ref) ([]ref, error) {
 			pack.reset(s.file.Meta.PageSize, s.fill)
 			open = r.bucket
 		}
-		if below, err = s.leaf(&n, &pack, r.bucket.weight, below); err != nil {
+		if below, err = s.leaf(&n, &pack, r.bucket, below); err != nil {
 			return nil, err
 		}
 		if i+1 == len(refs) || refs[i+1].bucket != open {
@@ -225,59 +201,33 @@ func (s *sampler) height(refs []ref) ([]ref, error) {
 
 // packed adds the pages that a bucket's entries will take.
 func (s *sampler) packed(p *packer, b *sampledBucket) {
-	switch _, inline := p.inline(); {
+	switch value, inline := p.inline(); {
 	case b.partial:
-		s.sum.packed += b.weight * p.partial()
+		b.sums.packed += b.weight * p.partial()
 	case !inline:
-		s.sum.packed += b.weight * float64(p.finish())
+		b.sums.packed += b.weight * float64(p.finish())
+	default: // it becomes a part of its parent's entry
+		b.sums.packed += b.weight * float64(value) / float64(p.rule.Limit())
 	}
 }
 
 // node counts a node. Reading none twice is what ends the walk in a file whose
 // pages lead to each other in a circle.
-func (s *sampler) node(n *page.Node, weight float64) error {
+func (s *sampler) node(n *page.Node, b *sampledBucket) error {
 	if _, ok := s.seen[n.ID]; ok {
 		return &page.Error{Page: n.ID, Problem: "is referenced twice"}
 	}
 	s.seen[n.ID] = struct{}{}
 	s.sampled++
 	s.left--
-	used := n.Used()
-	s.sum.used += weight * float64(used)
-	s.sum.overflow += weight * float64(n.Pages-1)
-	if n.Leaf {
-		s.sum.leaves += weight * float64(n.Pages)
-		s.sum.leafUsed += weight * float64(used)
-	} else {
-		s.sum.branches += weight * float64(n.Pages)
-	}
+	used := b.node(n, b.weight)
 	s.picture.node(n, used)
 	return nil
 }
 
 // leaf gives a leaf's entries to p and adds the roots of its buckets to below.
-func (s *sampler) leaf(n *page.Node, p *packer, weight float64, below []ref) ([]ref, error) {
-	for i := range n.Count {
-		key, value := int64(n.KeySize(i)), int64(n.ValueSize(i))
-		p.leaf(key, value, n.IsBucket(i))
-		s.sum.content += weight * float64(key)
-		if !n.IsBucket(i) {
-			s.sum.keys += weight
-			s.sum.content += weight * float64(value)
-			continue
-		}
-		s.sum.buckets += weight
-		b, err := n.Bucket(i)
-		if err != nil {
-			return nil, err
-		}
-		if b.Root != 0 {
-			below = append(below, ref{b.Root, &sampledBucket{weight: weight}})
-			continue
-		}
-		s.sum.inline += weight
-		s.sum.keys += weight * float64(b.Inline.Count)
-		s.sum.content += weight * float64(b.Inline.Used()-page.HeaderSize-int64(b.Inline.Count)*page.ElementSize)
-	}
-	return below, nil
+func (s *sampler) leaf(n *page.Node, p *packer, b *sampledBucket, below []ref) ([]ref, error) {
+	return below, b.leaf(n, p, b.weight, func(root page.ID) {
+		below = append(below, ref{root, s.bucket(b.weight)})
+	})
 }

@@ -26,6 +26,9 @@ type Audit struct {
 	next     page.ID             // to be read
 	orphans  map[page.ID]subtree // by their root: no parent has been read yet
 	mappings []*page.Mapping     // the last one is in use; keys lie in all
+	// forgotten is up to which byte the file need not be mapped any more, except
+	// for keys, which come back where they are needed.
+	forgotten int64
 }
 
 // subtree is what a parent has to agree with.
@@ -74,6 +77,8 @@ func (a *Audit) To(end int64) error {
 		a.orphans[a.next] = found
 		a.next += page.ID(pages)
 	}
+	a.mappings[len(a.mappings)-1].Forget(a.forgotten, end)
+	a.forgotten = end
 	return nil
 }
 

@@ -41,17 +41,19 @@ func (r Rule) Limit() int64 { return r.limit }
 // Joins says whether an entry of next bytes goes into the open node, which has
 // count entries, at least one, that take used bytes with the node's header.
 //
-// Up to the fill it does. Beyond, what would be left empty of large values
-// decides: an entry that needs overflow pages joins where that saves a page,
-// and a small one joins a node with overflow pages that has the room anyway.
-// Nodes stay small by this: at most one page's worth of entries and a large one
-// or two.
+// Up to the fill it does, and within the page where it comes nearer to the fill
+// with it than without: so nodes are as full as they are to be on average, and
+// entries of half a page do not each get a page of their own. Beyond, what would
+// be left empty of large values decides: an entry that needs overflow pages
+// joins where that saves a page, and a small one joins a node with overflow
+// pages that has the room anyway. Nodes stay small by this: at most one page's
+// worth of entries and a large one or two.
 func (r Rule) Joins(used int64, count int, next int64) bool {
 	total := used + next
 	switch {
 	case count >= MaxEntries, total > maxNode:
 		return false
-	case total <= r.limit:
+	case total <= r.limit, total <= r.pageSize && total-r.limit < r.limit-used:
 		return true
 	case used > r.pageSize && total <= r.Pages(used)*r.pageSize:
 		return true

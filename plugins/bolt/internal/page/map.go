@@ -20,6 +20,16 @@ func Map(f *os.File, size int64) (*Mapping, error) {
 	return &Mapping{data}, nil
 }
 
+// Forget takes a part of the file out of the process's memory, so that it does
+// not count as being in use. It is read again where it is needed.
+func (m *Mapping) Forget(from, to int64) {
+	size := int64(os.Getpagesize())
+	from, to = (from+size-1)/size*size, min(to, int64(len(m.Data)))/size*size
+	if from < to {
+		_ = unix.Madvise(m.Data[from:to], unix.MADV_DONTNEED)
+	}
+}
+
 // Close ends the mapping. A second call does nothing.
 func (m *Mapping) Close() error {
 	data := m.Data

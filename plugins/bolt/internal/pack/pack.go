@@ -19,6 +19,9 @@ const MaxEntries = 0xFFFF - 1
 // MinChildren of a branch; bbolt splits none into less.
 const MinChildren = 2
 
+// few entries leave much of a page empty where the next one does not fit.
+const few = 4
+
 // maxNode is what a node may grow to by a second large value, in bytes. bbolt
 // addresses nodes of up to 2 GiB.
 const maxNode = 1 << 30
@@ -41,9 +44,9 @@ func (r Rule) Limit() int64 { return r.limit }
 // Joins says whether an entry of next bytes goes into the open node, which has
 // count entries, at least one, that take used bytes with the node's header.
 //
-// Up to the fill it does, and within the page where it comes nearer to the fill
-// with it than without: so nodes are as full as they are to be on average, and
-// entries of half a page do not each get a page of their own. Beyond, what would
+// Up to the fill it does, and where entries are so large that a page takes few
+// of them, also beyond if that comes nearer to the fill: entries of half a page
+// would else get a page each. Beyond the page, what would
 // be left empty of large values decides: an entry that needs overflow pages
 // joins where that saves a page, and a small one joins a node with overflow
 // pages that has the room anyway. Nodes stay small by this: at most one page's
@@ -53,7 +56,7 @@ func (r Rule) Joins(used int64, count int, next int64) bool {
 	switch {
 	case count >= MaxEntries, total > maxNode:
 		return false
-	case total <= r.limit, total <= r.pageSize && total-r.limit < r.limit-used:
+	case total <= r.limit, count < few && total <= r.pageSize && total-r.limit < r.limit-used:
 		return true
 	case used > r.pageSize && total <= r.Pages(used)*r.pageSize:
 		return true

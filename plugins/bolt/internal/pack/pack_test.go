@@ -17,9 +17,10 @@ func TestJoins(t *testing.T) {
 	}{
 		{"within the fill", 3000, 10, 600, true},
 		{"up to the fill exactly", 3000, 10, 686, true},
-		{"nearer to the fill with it", 3000, 10, 1000, true},
-		{"nearer to the fill without it", 3400, 10, 600, false},
-		{"as near without it", 3386, 10, 600, false},
+		{"beyond the fill, within the page", 3000, 4, 1000, false},
+		{"a large one, nearer to the fill with it", 3000, 3, 1000, true},
+		{"a large one, nearer to the fill without it", 3400, 3, 600, false},
+		{"a large one, as near without it", 3386, 3, 600, false},
 		{"a second of half a page", 2040, 1, 2050, true},
 		{"beyond the page", 3000, 10, 1097, false},
 		{"a large value that saves a page", 2000, 8, 5000, true},

@@ -77,6 +77,8 @@ func play(role, path string) error {
 			}
 		})
 		return err
+	case "torture": // a role of the campaign
+		return playTorture(argument, path)
 	case "unprivileged": // measures and compacts, and says how that fails
 		_, measured := New().Fragmentation(context.Background(), sdk.FragmentationRequest{Store: sdk.Store{Path: path}})
 		_, compacted := New().Compact(context.Background(), request(path), func(sdk.Progress) {})

@@ -109,7 +109,7 @@ func checkMode(doing, mode string) error {
 func (r room) choose(path string) (choice, error) {
 	need, free := sdk.FormatBytes(r.need()), sdk.FormatBytes(r.free)
 	if r.unfit == nil && r.free >= r.need() {
-		return choice{mode: ModeRewrite, why: fmt.Sprintf("rewrite: the new file needs %s, %s are free", need, free)}, nil
+		return choice{mode: ModeRewrite, why: fmt.Sprintf("the new file needs %s, %s are free", need, free)}, nil
 	}
 	gain, err := r.punchable()
 	without := "and punching would give nothing back"
@@ -124,14 +124,14 @@ func (r room) choose(path string) (choice, error) {
 		short = r.unfit.Error()
 	}
 	if gain > 0 {
-		return choice{mode: ModePunch, why: fmt.Sprintf("punch: %s; punching gives %s back in place", short, sdk.FormatBytes(gain))}, nil
+		return choice{mode: ModePunch, why: fmt.Sprintf("%s; punching gives %s back in place", short, sdk.FormatBytes(gain))}, nil
 	}
 	if r.unfit != nil {
 		return choice{mode: ModeRewrite, why: fmt.Sprintf("%s, %s", short, without), lacking: r.unfit}, nil
 	}
 	return choice{
 		mode: ModeRewrite,
-		why:  fmt.Sprintf("rewrite, once there is room: %s, %s", short, without),
+		why:  fmt.Sprintf("%s, %s", short, without),
 		lacking: r.lacking(path, fmt.Sprintf("free %s where the store lies and try again; %s",
 			sdk.FormatBytes(r.need()-r.free), without[len("and "):])),
 	}, nil

@@ -51,9 +51,9 @@ func Fit(path string) error {
 	case err != nil:
 		return err
 	case links(info) > 1:
-		return fmt.Errorf("%s has %d hard links: %w", path, links(info), ErrUnfit)
+		return fmt.Errorf("the file has %d hard links: %w", links(info), ErrUnfit)
 	case isMountPoint(path):
-		return fmt.Errorf("%s is a mount point of its own: %w", path, ErrUnfit)
+		return fmt.Errorf("the file is a mount point of its own: %w", ErrUnfit)
 	}
 	return nil
 }

@@ -330,9 +330,6 @@ func onlyTheStore(t *testing.T, path string) {
 	}
 }
 
-// atOnce is an await that does not.
-func atOnce(work func() error) error { return work() }
-
 // eventually waits for a condition.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()

@@ -126,15 +126,12 @@ func (r room) choose(path string) (choice, error) {
 	if gain > 0 {
 		return choice{mode: ModePunch, why: fmt.Sprintf("%s; punching gives %s back in place", short, sdk.FormatBytes(gain))}, nil
 	}
-	if r.unfit != nil {
-		return choice{mode: ModeRewrite, why: fmt.Sprintf("%s, %s", short, without), lacking: r.unfit}, nil
+	c := choice{mode: ModeRewrite, why: fmt.Sprintf("%s, %s", short, without), lacking: r.unfit}
+	if c.lacking == nil {
+		c.lacking = r.lacking(path, fmt.Sprintf("free %s where the store lies and try again; %s",
+			sdk.FormatBytes(r.need()-r.free), without[len("and "):]))
 	}
-	return choice{
-		mode: ModeRewrite,
-		why:  fmt.Sprintf("%s, %s", short, without),
-		lacking: r.lacking(path, fmt.Sprintf("free %s where the store lies and try again; %s",
-			sdk.FormatBytes(r.need()-r.free), without[len("and "):])),
-	}, nil
+	return c, nil
 }
 
 func (r room) lacking(path, hint string) error {

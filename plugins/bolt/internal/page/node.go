@@ -219,8 +219,9 @@ func (n *Node) Key(i int) ([]byte, error) { return n.bytes(i, 0, n.KeySize(i)) }
 // header, with its page behind that if it is inline. Both are part of the
 // node's memory where that has been read whole, as it has from a mapped file.
 func (n *Node) Item(i int) (key, value []byte, err error) {
-	size, all := n.KeySize(i), []byte(nil)
-	if all, err = n.bytes(i, 0, size+n.ValueSize(i)); err != nil {
+	size := n.KeySize(i)
+	all, err := n.bytes(i, 0, size+n.ValueSize(i))
+	if err != nil {
 		return nil, nil, err
 	}
 	return all[:size:size], all[size:], nil

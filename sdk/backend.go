@@ -168,6 +168,10 @@ type Fragmentation struct {
 	Mode string
 	// Note is a sentence for people that says why it is that mode. May be empty.
 	Note string
+	// Obstacle is why a compaction could not be done now: the error that Compact
+	// would return, such as ErrNoSpace. Nil where none is known. It holds nobody
+	// back: Compact finds out for itself.
+	Obstacle *Error
 }
 
 // Ratio is the share of the allocated bytes that compaction would give back,

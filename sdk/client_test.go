@@ -85,6 +85,32 @@ func TestErrorsRoundTrip(t *testing.T) {
 	}
 }
 
+// What stands in the way of a compaction comes through with all that an error
+// has; a kind that the wire does not have becomes the backend's own failure.
+func TestObstaclesRoundTrip(t *testing.T) {
+	_, c := start(t, "plugin")
+	for n, kind := range kinds() {
+		f, err := c.Fragmentation(t.Context(), FragmentationRequest{Store: Store{Name: fmt.Sprintf("obstacle %d", n), Path: "/data/a.db"}})
+		if err != nil || f.Obstacle == nil {
+			t.Fatalf("%v: %+v, %v", kind, f, err)
+		}
+		if errors.Is(kind, ErrConnection) {
+			kind = ErrInternal
+		}
+		got := f.Obstacle
+		if !errors.Is(got.Kind, kind) || got.Message != fmt.Sprintf("obstacle %d of /data/a.db", n) || got.Hint != fmt.Sprintf("hint %d", n) {
+			t.Errorf("%v comes back as %+v", kind, *got)
+		}
+		if got.Retryable != (n%2 == 0) && !errors.Is(kind, ErrCancelled) {
+			t.Errorf("%v comes back retryable: %v", kind, got.Retryable)
+		}
+	}
+	f, err := c.Fragmentation(t.Context(), FragmentationRequest{Store: Store{Name: "a", Path: "/data/a.db"}})
+	if err != nil || f.Obstacle != nil {
+		t.Errorf("without an obstacle: %+v, %v", f.Obstacle, err)
+	}
+}
+
 // The caller learns when the backend has cleaned up, not before.
 func TestCancelWaitsForCleanUp(t *testing.T) {
 	noLeaks(t)

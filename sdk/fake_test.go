@@ -67,6 +67,14 @@ func fakeMeasure(_ context.Context, req FragmentationRequest) (Fragmentation, er
 		e := Errorf(kinds()[n], "message %d of %s", n, req.Store.Path).WithHint("hint %d", n)
 		e.Retryable = n%2 == 0
 		return Fragmentation{}, e
+	case "obstacle":
+		n, err := strconv.Atoi(arg)
+		if err != nil {
+			return Fragmentation{}, err
+		}
+		e := Errorf(kinds()[n], "obstacle %d of %s", n, req.Store.Path).WithHint("hint %d", n)
+		e.Retryable = n%2 == 0
+		return Fragmentation{AllocatedBytes: 1, Obstacle: e}, nil
 	case "untyped":
 		return Fragmentation{}, errors.New("something odd")
 	case "panic":

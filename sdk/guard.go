@@ -113,6 +113,9 @@ func (g *guard) Fragmentation(ctx context.Context, req FragmentationRequest) (Fr
 	if f.Method == "" {
 		f.Method = MethodEstimated
 	}
+	if f.Obstacle != nil {
+		f.Obstacle = typed(ctx, doing, f.Obstacle)
+	}
 	f.Map = boundMap(f.Map)
 	f.Metrics = boundMetrics(f.Metrics)
 	return f, nil

@@ -47,6 +47,16 @@ func toStatus(err error) error {
 	if err == nil {
 		return nil
 	}
+	code, detail := detailOf(err)
+	s, err2 := status.New(code, bounded(err.Error(), maxErrorMessage)).WithDetails(detail)
+	if err2 != nil {
+		return status.Error(code, bounded(err.Error(), maxErrorMessage))
+	}
+	return s.Err()
+}
+
+// detailOf is what the wire carries of err beside its message.
+func detailOf(err error) (codes.Code, *wringv1.ErrorDetail) {
 	code, detail := codes.Unavailable, &wringv1.ErrorDetail{
 		Hint:      bounded(HintOf(err), maxErrorHint),
 		Retryable: Retryable(err),
@@ -60,11 +70,17 @@ func toStatus(err error) error {
 	if kind == nil {
 		code = codes.Unknown
 	}
-	s, err2 := status.New(code, bounded(err.Error(), maxErrorMessage)).WithDetails(detail)
-	if err2 != nil {
-		return status.Error(code, bounded(err.Error(), maxErrorMessage))
+	return code, detail
+}
+
+// wireKindOf finds the kind of a detail; ok is false for one of a later protocol.
+func wireKindOf(detail *wringv1.ErrorDetail) (w wireKind, ok bool) {
+	for _, w := range wireKinds() {
+		if w.number == detail.GetKind() {
+			return w, true
+		}
 	}
-	return s.Err()
+	return wireKind{}, false
 }
 
 // fromStatus is what a call's error means to its caller. peer says who was
@@ -79,10 +95,8 @@ func fromStatus(ctx context.Context, doing, peer string, err error, lost func() 
 		if !ok {
 			continue
 		}
-		for _, w := range wireKinds() {
-			if w.number == detail.GetKind() {
-				return &Error{Kind: w.kind, Message: s.Message(), Hint: detail.GetHint(), Retryable: detail.GetRetryable()}
-			}
+		if w, ok := wireKindOf(detail); ok {
+			return &Error{Kind: w.kind, Message: s.Message(), Hint: detail.GetHint(), Retryable: detail.GetRetryable()}
 		}
 		// A kind of a later protocol: the code stands in for it.
 		e := fromCode(doing, peer, s, lost)

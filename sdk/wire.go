@@ -193,6 +193,10 @@ func fragmentationToWire(f Fragmentation) *wringv1.FragmentationResponse {
 		Note:             bounded(f.Note, maxNote),
 		Metrics:          make(map[string]float64, len(f.Metrics)),
 	}
+	if f.Obstacle != nil {
+		_, detail := detailOf(f.Obstacle)
+		wire.Obstacle = &wringv1.Obstacle{Error: detail, Message: bounded(f.Obstacle.Message, maxErrorMessage)}
+	}
 	for name, v := range f.Metrics {
 		wire.Metrics[utf8String(name)] = v
 	}
@@ -214,11 +218,25 @@ func fragmentationFromWire(wire *wringv1.FragmentationResponse) Fragmentation {
 		Note:             wire.GetNote(),
 		Metrics:          boundMetrics(wire.GetMetrics()),
 	}
+	if o := wire.GetObstacle(); o != nil {
+		f.Obstacle = obstacleFromWire(o)
+	}
 	for _, cell := range wire.GetMap() {
 		f.Map = append(f.Map, uint8(min(cell, 100)))
 	}
 	f.Map = boundMap(f.Map)
 	return f
+}
+
+// obstacleFromWire takes a kind that this version does not know for the
+// backend's own failure.
+func obstacleFromWire(o *wringv1.Obstacle) *Error {
+	detail := o.GetError()
+	e := &Error{Kind: ErrInternal, Message: o.GetMessage(), Hint: detail.GetHint(), Retryable: detail.GetRetryable()}
+	if w, ok := wireKindOf(detail); ok {
+		e.Kind = w.kind
+	}
+	return e
 }
 
 func progressToWire(p Progress) *wringv1.CompactResponse {

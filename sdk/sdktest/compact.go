@@ -2,6 +2,7 @@ package sdktest
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"os"
 	"regexp"
@@ -23,8 +24,12 @@ func testCompact(t *testing.T, s *subject) {
 			perm := s.unusualMode()
 			mustDo(t, os.Chmod(st.path, perm))
 			content, before := s.digest(t, st), sizeOf(t, st)
-			due := s.modeDue(t, st, mode)
+			due, obstacle := s.foretold(t, st, mode)
 			res, _, err := s.compact(t.Context(), t, s.backend, sdk.CompactRequest{Store: st.ref(), Mode: mode}, nil)
+			if obstacle != nil && !errors.Is(err, obstacle.Kind) {
+				t.Errorf("the measurement announces an obstacle (%v: %s), and Compact returns error %v; want that kind",
+					obstacle.Kind, obstacle.Message, err)
+			}
 			if err != nil {
 				t.Fatalf("Compact: %v", err)
 			}
@@ -251,9 +256,17 @@ func testRateChange(t *testing.T, s *subject) {
 	s.wantContent(t, st, content, "after a compaction whose limit was changed")
 }
 
-// modeDue is the mode that a compaction has to use: the one that was asked for,
-// unless measuring for it names another.
+// modeDue is the mode that a compaction has to use.
 func (s *subject) modeDue(t *testing.T, st store, asked string) string {
+	t.Helper()
+	due, _ := s.foretold(t, st, asked)
+	return due
+}
+
+// foretold is what a measurement says of a compaction: the mode that it has to
+// use, which is the one that was asked for unless another is named, and what
+// stands in its way, or nil.
+func (s *subject) foretold(t *testing.T, st store, asked string) (mode string, obstacle *sdk.Error) {
 	t.Helper()
 	f, err := within(t, s.Timeout, "Fragmentation", func() (sdk.Fragmentation, error) {
 		return s.backend.Fragmentation(t.Context(), sdk.FragmentationRequest{Store: st.ref(), Mode: asked})
@@ -264,11 +277,11 @@ func (s *subject) modeDue(t *testing.T, st store, asked string) string {
 	case f.Mode != "" && !slices.Contains(s.about.Capabilities.Modes, f.Mode):
 		t.Errorf("measured for mode %q it announces %q, which it does not describe", asked, f.Mode)
 	case f.Mode != "":
-		return f.Mode
+		return f.Mode, f.Obstacle
 	case asked == "":
-		return s.about.Capabilities.Modes[0]
+		return s.about.Capabilities.Modes[0], f.Obstacle
 	}
-	return asked
+	return asked, f.Obstacle
 }
 
 // testModes: a mode that the backend has not described is refused, and the

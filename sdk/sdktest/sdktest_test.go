@@ -70,6 +70,8 @@ func TestFlawsAreFound(t *testing.T) {
 		{"keeps_its_first_limit", "subprocess/rate_change", "wait on CompactRequest.Pace"},
 		{"conceals_its_mode", "in_process/compact/auto", `"auto" is due, the result says "rewrite"`},
 		{"conceals_its_mode", "in_process/modes", `the result says "rewrite"`},
+		{"sees_no_room", "in_process/compact/rewrite", "announces an obstacle"},
+		{"sees_no_room", "subprocess/compact/rewrite", "announces an obstacle (not enough space"},
 		{"panics_on_garbage", "in_process/damaged/garbage", "Fragmentation panics"},
 		{"panics_on_garbage", "subprocess/damaged/garbage", "want one of kind"},
 		{"returns_untyped_errors", "in_process/damaged/text", "want one of kind"},

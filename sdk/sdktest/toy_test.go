@@ -90,6 +90,9 @@ func (b toy) Fragmentation(ctx context.Context, req sdk.FragmentationRequest) (s
 	if req.Mode == "auto" && b.flaw != "conceals_its_mode" {
 		f.Mode, f.Note = "rewrite", "toys know nothing else"
 	}
+	if b.flaw == "sees_no_room" {
+		f.Obstacle = sdk.Errorf(sdk.ErrNoSpace, "rewrite %s: no room for a copy", path)
+	}
 	if b.flaw == "overpromises" {
 		f.ReclaimableBytes = size.AllocatedBytes
 	}

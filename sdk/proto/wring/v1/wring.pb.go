@@ -849,7 +849,9 @@ type FragmentationResponse struct {
 	// The mode that a compaction would use now; may be empty.
 	Mode string `protobuf:"bytes,8,opt,name=mode,proto3" json:"mode,omitempty"`
 	// A sentence for people that says why; may be empty.
-	Note          string `protobuf:"bytes,9,opt,name=note,proto3" json:"note,omitempty"`
+	Note string `protobuf:"bytes,9,opt,name=note,proto3" json:"note,omitempty"`
+	// Absent where nothing is known to stand in the way of a compaction.
+	Obstacle      *Obstacle `protobuf:"bytes,10,opt,name=obstacle,proto3" json:"obstacle,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -947,6 +949,68 @@ func (x *FragmentationResponse) GetNote() string {
 	return ""
 }
 
+func (x *FragmentationResponse) GetObstacle() *Obstacle {
+	if x != nil {
+		return x.Obstacle
+	}
+	return nil
+}
+
+// Obstacle is why a compaction could not be done now: the error that it would
+// fail with.
+type Obstacle struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Error *ErrorDetail           `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
+	// A sentence for people, as the message of a failed call.
+	Message       string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Obstacle) Reset() {
+	*x = Obstacle{}
+	mi := &file_wring_v1_wring_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Obstacle) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Obstacle) ProtoMessage() {}
+
+func (x *Obstacle) ProtoReflect() protoreflect.Message {
+	mi := &file_wring_v1_wring_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Obstacle.ProtoReflect.Descriptor instead.
+func (*Obstacle) Descriptor() ([]byte, []int) {
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Obstacle) GetError() *ErrorDetail {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
+func (x *Obstacle) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 type CompactRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Store *Store                 `protobuf:"bytes,1,opt,name=store,proto3" json:"store,omitempty"`
@@ -963,7 +1027,7 @@ type CompactRequest struct {
 
 func (x *CompactRequest) Reset() {
 	*x = CompactRequest{}
-	mi := &file_wring_v1_wring_proto_msgTypes[8]
+	mi := &file_wring_v1_wring_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -975,7 +1039,7 @@ func (x *CompactRequest) String() string {
 func (*CompactRequest) ProtoMessage() {}
 
 func (x *CompactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wring_v1_wring_proto_msgTypes[8]
+	mi := &file_wring_v1_wring_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -988,7 +1052,7 @@ func (x *CompactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompactRequest.ProtoReflect.Descriptor instead.
 func (*CompactRequest) Descriptor() ([]byte, []int) {
-	return file_wring_v1_wring_proto_rawDescGZIP(), []int{8}
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CompactRequest) GetStore() *Store {
@@ -1037,7 +1101,7 @@ type Limits struct {
 
 func (x *Limits) Reset() {
 	*x = Limits{}
-	mi := &file_wring_v1_wring_proto_msgTypes[9]
+	mi := &file_wring_v1_wring_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1049,7 +1113,7 @@ func (x *Limits) String() string {
 func (*Limits) ProtoMessage() {}
 
 func (x *Limits) ProtoReflect() protoreflect.Message {
-	mi := &file_wring_v1_wring_proto_msgTypes[9]
+	mi := &file_wring_v1_wring_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1062,7 +1126,7 @@ func (x *Limits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limits.ProtoReflect.Descriptor instead.
 func (*Limits) Descriptor() ([]byte, []int) {
-	return file_wring_v1_wring_proto_rawDescGZIP(), []int{9}
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Limits) GetBytesPerSecond() int64 {
@@ -1085,7 +1149,7 @@ type CompactResponse struct {
 
 func (x *CompactResponse) Reset() {
 	*x = CompactResponse{}
-	mi := &file_wring_v1_wring_proto_msgTypes[10]
+	mi := &file_wring_v1_wring_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1097,7 +1161,7 @@ func (x *CompactResponse) String() string {
 func (*CompactResponse) ProtoMessage() {}
 
 func (x *CompactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wring_v1_wring_proto_msgTypes[10]
+	mi := &file_wring_v1_wring_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1110,7 +1174,7 @@ func (x *CompactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompactResponse.ProtoReflect.Descriptor instead.
 func (*CompactResponse) Descriptor() ([]byte, []int) {
-	return file_wring_v1_wring_proto_rawDescGZIP(), []int{10}
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CompactResponse) GetEvent() isCompactResponse_Event {
@@ -1174,7 +1238,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_wring_v1_wring_proto_msgTypes[11]
+	mi := &file_wring_v1_wring_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1186,7 +1250,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_wring_v1_wring_proto_msgTypes[11]
+	mi := &file_wring_v1_wring_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1199,7 +1263,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_wring_v1_wring_proto_rawDescGZIP(), []int{11}
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Progress) GetPhase() string {
@@ -1267,7 +1331,7 @@ type CompactResult struct {
 
 func (x *CompactResult) Reset() {
 	*x = CompactResult{}
-	mi := &file_wring_v1_wring_proto_msgTypes[12]
+	mi := &file_wring_v1_wring_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1279,7 +1343,7 @@ func (x *CompactResult) String() string {
 func (*CompactResult) ProtoMessage() {}
 
 func (x *CompactResult) ProtoReflect() protoreflect.Message {
-	mi := &file_wring_v1_wring_proto_msgTypes[12]
+	mi := &file_wring_v1_wring_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1292,7 +1356,7 @@ func (x *CompactResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompactResult.ProtoReflect.Descriptor instead.
 func (*CompactResult) Descriptor() ([]byte, []int) {
-	return file_wring_v1_wring_proto_rawDescGZIP(), []int{12}
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CompactResult) GetBefore() *Size {
@@ -1369,7 +1433,7 @@ type Size struct {
 
 func (x *Size) Reset() {
 	*x = Size{}
-	mi := &file_wring_v1_wring_proto_msgTypes[13]
+	mi := &file_wring_v1_wring_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1381,7 +1445,7 @@ func (x *Size) String() string {
 func (*Size) ProtoMessage() {}
 
 func (x *Size) ProtoReflect() protoreflect.Message {
-	mi := &file_wring_v1_wring_proto_msgTypes[13]
+	mi := &file_wring_v1_wring_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1394,7 +1458,7 @@ func (x *Size) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Size.ProtoReflect.Descriptor instead.
 func (*Size) Descriptor() ([]byte, []int) {
-	return file_wring_v1_wring_proto_rawDescGZIP(), []int{13}
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Size) GetTotalBytes() int64 {
@@ -1427,7 +1491,7 @@ type Verification struct {
 
 func (x *Verification) Reset() {
 	*x = Verification{}
-	mi := &file_wring_v1_wring_proto_msgTypes[14]
+	mi := &file_wring_v1_wring_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1439,7 +1503,7 @@ func (x *Verification) String() string {
 func (*Verification) ProtoMessage() {}
 
 func (x *Verification) ProtoReflect() protoreflect.Message {
-	mi := &file_wring_v1_wring_proto_msgTypes[14]
+	mi := &file_wring_v1_wring_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1452,7 +1516,7 @@ func (x *Verification) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verification.ProtoReflect.Descriptor instead.
 func (*Verification) Descriptor() ([]byte, []int) {
-	return file_wring_v1_wring_proto_rawDescGZIP(), []int{14}
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Verification) GetDigestBefore() string {
@@ -1492,7 +1556,7 @@ type SweepRequest struct {
 
 func (x *SweepRequest) Reset() {
 	*x = SweepRequest{}
-	mi := &file_wring_v1_wring_proto_msgTypes[15]
+	mi := &file_wring_v1_wring_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1504,7 +1568,7 @@ func (x *SweepRequest) String() string {
 func (*SweepRequest) ProtoMessage() {}
 
 func (x *SweepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wring_v1_wring_proto_msgTypes[15]
+	mi := &file_wring_v1_wring_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1517,7 +1581,7 @@ func (x *SweepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SweepRequest.ProtoReflect.Descriptor instead.
 func (*SweepRequest) Descriptor() ([]byte, []int) {
-	return file_wring_v1_wring_proto_rawDescGZIP(), []int{15}
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SweepRequest) GetStore() *Store {
@@ -1537,7 +1601,7 @@ type SweepResponse struct {
 
 func (x *SweepResponse) Reset() {
 	*x = SweepResponse{}
-	mi := &file_wring_v1_wring_proto_msgTypes[16]
+	mi := &file_wring_v1_wring_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1549,7 +1613,7 @@ func (x *SweepResponse) String() string {
 func (*SweepResponse) ProtoMessage() {}
 
 func (x *SweepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wring_v1_wring_proto_msgTypes[16]
+	mi := &file_wring_v1_wring_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1562,7 +1626,7 @@ func (x *SweepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SweepResponse.ProtoReflect.Descriptor instead.
 func (*SweepResponse) Descriptor() ([]byte, []int) {
-	return file_wring_v1_wring_proto_rawDescGZIP(), []int{16}
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SweepResponse) GetRemoved() []string {
@@ -1580,7 +1644,7 @@ type ListStoresRequest struct {
 
 func (x *ListStoresRequest) Reset() {
 	*x = ListStoresRequest{}
-	mi := &file_wring_v1_wring_proto_msgTypes[17]
+	mi := &file_wring_v1_wring_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1592,7 +1656,7 @@ func (x *ListStoresRequest) String() string {
 func (*ListStoresRequest) ProtoMessage() {}
 
 func (x *ListStoresRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wring_v1_wring_proto_msgTypes[17]
+	mi := &file_wring_v1_wring_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1605,7 +1669,7 @@ func (x *ListStoresRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStoresRequest.ProtoReflect.Descriptor instead.
 func (*ListStoresRequest) Descriptor() ([]byte, []int) {
-	return file_wring_v1_wring_proto_rawDescGZIP(), []int{17}
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{18}
 }
 
 type ListStoresResponse struct {
@@ -1617,7 +1681,7 @@ type ListStoresResponse struct {
 
 func (x *ListStoresResponse) Reset() {
 	*x = ListStoresResponse{}
-	mi := &file_wring_v1_wring_proto_msgTypes[18]
+	mi := &file_wring_v1_wring_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1629,7 +1693,7 @@ func (x *ListStoresResponse) String() string {
 func (*ListStoresResponse) ProtoMessage() {}
 
 func (x *ListStoresResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wring_v1_wring_proto_msgTypes[18]
+	mi := &file_wring_v1_wring_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1642,7 +1706,7 @@ func (x *ListStoresResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStoresResponse.ProtoReflect.Descriptor instead.
 func (*ListStoresResponse) Descriptor() ([]byte, []int) {
-	return file_wring_v1_wring_proto_rawDescGZIP(), []int{18}
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListStoresResponse) GetStores() []*Store {
@@ -1662,7 +1726,7 @@ type CancelRequest struct {
 
 func (x *CancelRequest) Reset() {
 	*x = CancelRequest{}
-	mi := &file_wring_v1_wring_proto_msgTypes[19]
+	mi := &file_wring_v1_wring_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1674,7 +1738,7 @@ func (x *CancelRequest) String() string {
 func (*CancelRequest) ProtoMessage() {}
 
 func (x *CancelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wring_v1_wring_proto_msgTypes[19]
+	mi := &file_wring_v1_wring_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1687,7 +1751,7 @@ func (x *CancelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequest.ProtoReflect.Descriptor instead.
 func (*CancelRequest) Descriptor() ([]byte, []int) {
-	return file_wring_v1_wring_proto_rawDescGZIP(), []int{19}
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CancelRequest) GetCallId() string {
@@ -1708,7 +1772,7 @@ type CancelResponse struct {
 
 func (x *CancelResponse) Reset() {
 	*x = CancelResponse{}
-	mi := &file_wring_v1_wring_proto_msgTypes[20]
+	mi := &file_wring_v1_wring_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1720,7 +1784,7 @@ func (x *CancelResponse) String() string {
 func (*CancelResponse) ProtoMessage() {}
 
 func (x *CancelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wring_v1_wring_proto_msgTypes[20]
+	mi := &file_wring_v1_wring_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1733,7 +1797,7 @@ func (x *CancelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelResponse.ProtoReflect.Descriptor instead.
 func (*CancelResponse) Descriptor() ([]byte, []int) {
-	return file_wring_v1_wring_proto_rawDescGZIP(), []int{20}
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CancelResponse) GetFound() bool {
@@ -1755,7 +1819,7 @@ type AdjustRequest struct {
 
 func (x *AdjustRequest) Reset() {
 	*x = AdjustRequest{}
-	mi := &file_wring_v1_wring_proto_msgTypes[21]
+	mi := &file_wring_v1_wring_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1767,7 +1831,7 @@ func (x *AdjustRequest) String() string {
 func (*AdjustRequest) ProtoMessage() {}
 
 func (x *AdjustRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wring_v1_wring_proto_msgTypes[21]
+	mi := &file_wring_v1_wring_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1780,7 +1844,7 @@ func (x *AdjustRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdjustRequest.ProtoReflect.Descriptor instead.
 func (*AdjustRequest) Descriptor() ([]byte, []int) {
-	return file_wring_v1_wring_proto_rawDescGZIP(), []int{21}
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AdjustRequest) GetCallId() string {
@@ -1808,7 +1872,7 @@ type AdjustResponse struct {
 
 func (x *AdjustResponse) Reset() {
 	*x = AdjustResponse{}
-	mi := &file_wring_v1_wring_proto_msgTypes[22]
+	mi := &file_wring_v1_wring_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1820,7 +1884,7 @@ func (x *AdjustResponse) String() string {
 func (*AdjustResponse) ProtoMessage() {}
 
 func (x *AdjustResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wring_v1_wring_proto_msgTypes[22]
+	mi := &file_wring_v1_wring_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1833,7 +1897,7 @@ func (x *AdjustResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdjustResponse.ProtoReflect.Descriptor instead.
 func (*AdjustResponse) Descriptor() ([]byte, []int) {
-	return file_wring_v1_wring_proto_rawDescGZIP(), []int{22}
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *AdjustResponse) GetFound() bool {
@@ -1857,7 +1921,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_wring_v1_wring_proto_msgTypes[23]
+	mi := &file_wring_v1_wring_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1869,7 +1933,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_wring_v1_wring_proto_msgTypes[23]
+	mi := &file_wring_v1_wring_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1882,7 +1946,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_wring_v1_wring_proto_rawDescGZIP(), []int{23}
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ErrorDetail) GetKind() ErrorKind {
@@ -1954,7 +2018,7 @@ const file_wring_v1_wring_proto_rawDesc = "" +
 	"\x05store\x18\x01 \x01(\v2\x0f.wring.v1.StoreR\x05store\x12%\n" +
 	"\x05depth\x18\x02 \x01(\x0e2\x0f.wring.v1.DepthR\x05depth\x121\n" +
 	"\aoptions\x18\x03 \x01(\v2\x17.google.protobuf.StructR\aoptions\x12\x12\n" +
-	"\x04mode\x18\x04 \x01(\tR\x04mode\"\x95\x03\n" +
+	"\x04mode\x18\x04 \x01(\tR\x04mode\"\xc5\x03\n" +
 	"\x15FragmentationResponse\x12\x1f\n" +
 	"\vtotal_bytes\x18\x01 \x01(\x03R\n" +
 	"totalBytes\x12'\n" +
@@ -1966,10 +2030,15 @@ const file_wring_v1_wring_proto_rawDesc = "" +
 	"\ametrics\x18\x06 \x03(\v2,.wring.v1.FragmentationResponse.MetricsEntryR\ametrics\x12\x10\n" +
 	"\x03map\x18\a \x03(\rR\x03map\x12\x12\n" +
 	"\x04mode\x18\b \x01(\tR\x04mode\x12\x12\n" +
-	"\x04note\x18\t \x01(\tR\x04note\x1a:\n" +
+	"\x04note\x18\t \x01(\tR\x04note\x12.\n" +
+	"\bobstacle\x18\n" +
+	" \x01(\v2\x12.wring.v1.ObstacleR\bobstacle\x1a:\n" +
 	"\fMetricsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\xc1\x01\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"Q\n" +
+	"\bObstacle\x12+\n" +
+	"\x05error\x18\x01 \x01(\v2\x15.wring.v1.ErrorDetailR\x05error\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\"\xc1\x01\n" +
 	"\x0eCompactRequest\x12%\n" +
 	"\x05store\x18\x01 \x01(\v2\x0f.wring.v1.StoreR\x05store\x12\x12\n" +
 	"\x04mode\x18\x02 \x01(\tR\x04mode\x12(\n" +
@@ -2085,7 +2154,7 @@ func file_wring_v1_wring_proto_rawDescGZIP() []byte {
 }
 
 var file_wring_v1_wring_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_wring_v1_wring_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_wring_v1_wring_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_wring_v1_wring_proto_goTypes = []any{
 	(OptionType)(0),               // 0: wring.v1.OptionType
 	(Depth)(0),                    // 1: wring.v1.Depth
@@ -2099,68 +2168,71 @@ var file_wring_v1_wring_proto_goTypes = []any{
 	(*Signature)(nil),             // 9: wring.v1.Signature
 	(*FragmentationRequest)(nil),  // 10: wring.v1.FragmentationRequest
 	(*FragmentationResponse)(nil), // 11: wring.v1.FragmentationResponse
-	(*CompactRequest)(nil),        // 12: wring.v1.CompactRequest
-	(*Limits)(nil),                // 13: wring.v1.Limits
-	(*CompactResponse)(nil),       // 14: wring.v1.CompactResponse
-	(*Progress)(nil),              // 15: wring.v1.Progress
-	(*CompactResult)(nil),         // 16: wring.v1.CompactResult
-	(*Size)(nil),                  // 17: wring.v1.Size
-	(*Verification)(nil),          // 18: wring.v1.Verification
-	(*SweepRequest)(nil),          // 19: wring.v1.SweepRequest
-	(*SweepResponse)(nil),         // 20: wring.v1.SweepResponse
-	(*ListStoresRequest)(nil),     // 21: wring.v1.ListStoresRequest
-	(*ListStoresResponse)(nil),    // 22: wring.v1.ListStoresResponse
-	(*CancelRequest)(nil),         // 23: wring.v1.CancelRequest
-	(*CancelResponse)(nil),        // 24: wring.v1.CancelResponse
-	(*AdjustRequest)(nil),         // 25: wring.v1.AdjustRequest
-	(*AdjustResponse)(nil),        // 26: wring.v1.AdjustResponse
-	(*ErrorDetail)(nil),           // 27: wring.v1.ErrorDetail
-	nil,                           // 28: wring.v1.FragmentationResponse.MetricsEntry
-	(*structpb.Value)(nil),        // 29: google.protobuf.Value
-	(*structpb.Struct)(nil),       // 30: google.protobuf.Struct
+	(*Obstacle)(nil),              // 12: wring.v1.Obstacle
+	(*CompactRequest)(nil),        // 13: wring.v1.CompactRequest
+	(*Limits)(nil),                // 14: wring.v1.Limits
+	(*CompactResponse)(nil),       // 15: wring.v1.CompactResponse
+	(*Progress)(nil),              // 16: wring.v1.Progress
+	(*CompactResult)(nil),         // 17: wring.v1.CompactResult
+	(*Size)(nil),                  // 18: wring.v1.Size
+	(*Verification)(nil),          // 19: wring.v1.Verification
+	(*SweepRequest)(nil),          // 20: wring.v1.SweepRequest
+	(*SweepResponse)(nil),         // 21: wring.v1.SweepResponse
+	(*ListStoresRequest)(nil),     // 22: wring.v1.ListStoresRequest
+	(*ListStoresResponse)(nil),    // 23: wring.v1.ListStoresResponse
+	(*CancelRequest)(nil),         // 24: wring.v1.CancelRequest
+	(*CancelResponse)(nil),        // 25: wring.v1.CancelResponse
+	(*AdjustRequest)(nil),         // 26: wring.v1.AdjustRequest
+	(*AdjustResponse)(nil),        // 27: wring.v1.AdjustResponse
+	(*ErrorDetail)(nil),           // 28: wring.v1.ErrorDetail
+	nil,                           // 29: wring.v1.FragmentationResponse.MetricsEntry
+	(*structpb.Value)(nil),        // 30: google.protobuf.Value
+	(*structpb.Struct)(nil),       // 31: google.protobuf.Struct
 }
 var file_wring_v1_wring_proto_depIdxs = []int32{
 	7,  // 0: wring.v1.DescribeResponse.capabilities:type_name -> wring.v1.Capabilities
 	8,  // 1: wring.v1.DescribeResponse.options:type_name -> wring.v1.Option
 	9,  // 2: wring.v1.DescribeResponse.signatures:type_name -> wring.v1.Signature
 	0,  // 3: wring.v1.Option.type:type_name -> wring.v1.OptionType
-	29, // 4: wring.v1.Option.default:type_name -> google.protobuf.Value
+	30, // 4: wring.v1.Option.default:type_name -> google.protobuf.Value
 	4,  // 5: wring.v1.FragmentationRequest.store:type_name -> wring.v1.Store
 	1,  // 6: wring.v1.FragmentationRequest.depth:type_name -> wring.v1.Depth
-	30, // 7: wring.v1.FragmentationRequest.options:type_name -> google.protobuf.Struct
+	31, // 7: wring.v1.FragmentationRequest.options:type_name -> google.protobuf.Struct
 	2,  // 8: wring.v1.FragmentationResponse.method:type_name -> wring.v1.Method
-	28, // 9: wring.v1.FragmentationResponse.metrics:type_name -> wring.v1.FragmentationResponse.MetricsEntry
-	4,  // 10: wring.v1.CompactRequest.store:type_name -> wring.v1.Store
-	13, // 11: wring.v1.CompactRequest.limits:type_name -> wring.v1.Limits
-	30, // 12: wring.v1.CompactRequest.options:type_name -> google.protobuf.Struct
-	15, // 13: wring.v1.CompactResponse.progress:type_name -> wring.v1.Progress
-	16, // 14: wring.v1.CompactResponse.result:type_name -> wring.v1.CompactResult
-	17, // 15: wring.v1.CompactResult.before:type_name -> wring.v1.Size
-	17, // 16: wring.v1.CompactResult.after:type_name -> wring.v1.Size
-	18, // 17: wring.v1.CompactResult.verification:type_name -> wring.v1.Verification
-	4,  // 18: wring.v1.SweepRequest.store:type_name -> wring.v1.Store
-	4,  // 19: wring.v1.ListStoresResponse.stores:type_name -> wring.v1.Store
-	13, // 20: wring.v1.AdjustRequest.limits:type_name -> wring.v1.Limits
-	3,  // 21: wring.v1.ErrorDetail.kind:type_name -> wring.v1.ErrorKind
-	5,  // 22: wring.v1.BackendService.Describe:input_type -> wring.v1.DescribeRequest
-	10, // 23: wring.v1.BackendService.Fragmentation:input_type -> wring.v1.FragmentationRequest
-	12, // 24: wring.v1.BackendService.Compact:input_type -> wring.v1.CompactRequest
-	19, // 25: wring.v1.BackendService.Sweep:input_type -> wring.v1.SweepRequest
-	21, // 26: wring.v1.BackendService.ListStores:input_type -> wring.v1.ListStoresRequest
-	23, // 27: wring.v1.BackendService.Cancel:input_type -> wring.v1.CancelRequest
-	25, // 28: wring.v1.BackendService.Adjust:input_type -> wring.v1.AdjustRequest
-	6,  // 29: wring.v1.BackendService.Describe:output_type -> wring.v1.DescribeResponse
-	11, // 30: wring.v1.BackendService.Fragmentation:output_type -> wring.v1.FragmentationResponse
-	14, // 31: wring.v1.BackendService.Compact:output_type -> wring.v1.CompactResponse
-	20, // 32: wring.v1.BackendService.Sweep:output_type -> wring.v1.SweepResponse
-	22, // 33: wring.v1.BackendService.ListStores:output_type -> wring.v1.ListStoresResponse
-	24, // 34: wring.v1.BackendService.Cancel:output_type -> wring.v1.CancelResponse
-	26, // 35: wring.v1.BackendService.Adjust:output_type -> wring.v1.AdjustResponse
-	29, // [29:36] is the sub-list for method output_type
-	22, // [22:29] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	29, // 9: wring.v1.FragmentationResponse.metrics:type_name -> wring.v1.FragmentationResponse.MetricsEntry
+	12, // 10: wring.v1.FragmentationResponse.obstacle:type_name -> wring.v1.Obstacle
+	28, // 11: wring.v1.Obstacle.error:type_name -> wring.v1.ErrorDetail
+	4,  // 12: wring.v1.CompactRequest.store:type_name -> wring.v1.Store
+	14, // 13: wring.v1.CompactRequest.limits:type_name -> wring.v1.Limits
+	31, // 14: wring.v1.CompactRequest.options:type_name -> google.protobuf.Struct
+	16, // 15: wring.v1.CompactResponse.progress:type_name -> wring.v1.Progress
+	17, // 16: wring.v1.CompactResponse.result:type_name -> wring.v1.CompactResult
+	18, // 17: wring.v1.CompactResult.before:type_name -> wring.v1.Size
+	18, // 18: wring.v1.CompactResult.after:type_name -> wring.v1.Size
+	19, // 19: wring.v1.CompactResult.verification:type_name -> wring.v1.Verification
+	4,  // 20: wring.v1.SweepRequest.store:type_name -> wring.v1.Store
+	4,  // 21: wring.v1.ListStoresResponse.stores:type_name -> wring.v1.Store
+	14, // 22: wring.v1.AdjustRequest.limits:type_name -> wring.v1.Limits
+	3,  // 23: wring.v1.ErrorDetail.kind:type_name -> wring.v1.ErrorKind
+	5,  // 24: wring.v1.BackendService.Describe:input_type -> wring.v1.DescribeRequest
+	10, // 25: wring.v1.BackendService.Fragmentation:input_type -> wring.v1.FragmentationRequest
+	13, // 26: wring.v1.BackendService.Compact:input_type -> wring.v1.CompactRequest
+	20, // 27: wring.v1.BackendService.Sweep:input_type -> wring.v1.SweepRequest
+	22, // 28: wring.v1.BackendService.ListStores:input_type -> wring.v1.ListStoresRequest
+	24, // 29: wring.v1.BackendService.Cancel:input_type -> wring.v1.CancelRequest
+	26, // 30: wring.v1.BackendService.Adjust:input_type -> wring.v1.AdjustRequest
+	6,  // 31: wring.v1.BackendService.Describe:output_type -> wring.v1.DescribeResponse
+	11, // 32: wring.v1.BackendService.Fragmentation:output_type -> wring.v1.FragmentationResponse
+	15, // 33: wring.v1.BackendService.Compact:output_type -> wring.v1.CompactResponse
+	21, // 34: wring.v1.BackendService.Sweep:output_type -> wring.v1.SweepResponse
+	23, // 35: wring.v1.BackendService.ListStores:output_type -> wring.v1.ListStoresResponse
+	25, // 36: wring.v1.BackendService.Cancel:output_type -> wring.v1.CancelResponse
+	27, // 37: wring.v1.BackendService.Adjust:output_type -> wring.v1.AdjustResponse
+	31, // [31:38] is the sub-list for method output_type
+	24, // [24:31] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_wring_v1_wring_proto_init() }
@@ -2169,7 +2241,7 @@ func file_wring_v1_wring_proto_init() {
 		return
 	}
 	file_wring_v1_wring_proto_msgTypes[4].OneofWrappers = []any{}
-	file_wring_v1_wring_proto_msgTypes[10].OneofWrappers = []any{
+	file_wring_v1_wring_proto_msgTypes[11].OneofWrappers = []any{
 		(*CompactResponse_Progress)(nil),
 		(*CompactResponse_Result)(nil),
 	}
@@ -2179,7 +2251,7 @@ func file_wring_v1_wring_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wring_v1_wring_proto_rawDesc), len(file_wring_v1_wring_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   25,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -242,6 +242,9 @@ func inspection(a *access, f sdk.Fragmentation) Inspection {
 		ReclaimableBytes: f.ReclaimableBytes, Ratio: f.Ratio(), Method: f.Method,
 		Mode: f.Mode, Note: f.Note, Metrics: f.Metrics, Map: make([]int, len(f.Map)),
 	}
+	if f.Obstacle != nil {
+		i.Obstacle = &Obstacle{Error: f.Obstacle.Error(), Hint: f.Obstacle.Hint}
+	}
 	if i.Metrics == nil {
 		i.Metrics = map[string]float64{}
 	}

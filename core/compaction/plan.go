@@ -7,6 +7,7 @@ import (
 
 	"github.com/wringdb/wring/core/config"
 	"github.com/wringdb/wring/core/history"
+	"github.com/wringdb/wring/core/policy"
 	"github.com/wringdb/wring/sdk"
 )
 
@@ -85,6 +86,9 @@ func (r *Runner) planOne(q question) Plan {
 		plan.AllocatedBytes, plan.PredictedBytes, plan.Ratio = f.AllocatedBytes, f.ReclaimableBytes, f.Ratio()
 		decision := r.decide(store, past, &f, false, false)
 		plan.Action, plan.Code, plan.Reason = string(decision.Action), decision.Code, decision.Reason
+		if decision.Action == policy.Compact && f.Obstacle != nil {
+			return f.Obstacle // as the compaction will say
+		}
 		return nil
 	})
 	if err == nil {

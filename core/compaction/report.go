@@ -22,14 +22,22 @@ type Inspection struct {
 	Method sdk.Method `json:"method"`
 	// Mode is the one that a compaction would use now, and Note a sentence that
 	// says why, as far as the backend tells.
-	Mode    string             `json:"mode,omitempty"`
-	Note    string             `json:"note,omitempty"`
-	Metrics map[string]float64 `json:"metrics"`
+	Mode string `json:"mode,omitempty"`
+	Note string `json:"note,omitempty"`
+	// Obstacle is why a compaction could not be done now; nil where none is known.
+	Obstacle *Obstacle          `json:"obstacle,omitempty"`
+	Metrics  map[string]float64 `json:"metrics"`
 	// Map is how full consecutive equal parts of the store are, 0 to 100.
 	Map []int `json:"map"`
 
 	// Error and Hint are set instead of the figures when measuring failed.
 	Error string `json:"error,omitempty"`
+	Hint  string `json:"hint,omitempty"`
+}
+
+// Obstacle is the error that a compaction would fail with now.
+type Obstacle struct {
+	Error string `json:"error"`
 	Hint  string `json:"hint,omitempty"`
 }
 

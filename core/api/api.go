@@ -21,8 +21,9 @@ type Host interface {
 	Status() Status
 	// Plan says what the next run would do to the named stores, or to all.
 	Plan(ctx context.Context, stores []string) ([]compaction.Plan, error)
-	// Inspect measures one store.
-	Inspect(ctx context.Context, store string, depth sdk.Depth) (compaction.Inspection, error)
+	// Inspect measures one store for a compaction in a mode, that of its
+	// configuration when empty.
+	Inspect(ctx context.Context, store string, depth sdk.Depth, mode string) (compaction.Inspection, error)
 	// Compact makes a run and returns when it has ended. The end of ctx cancels it.
 	Compact(ctx context.Context, req CompactRequest) (history.Run, error)
 	// Cancel stops what runs on a store, or everything when store is empty, and

@@ -53,8 +53,8 @@ func (h *host) Plan(_ context.Context, stores []string) ([]compaction.Plan, erro
 	return []compaction.Plan{{Store: "a", Action: "skip", Reason: "not worth it"}}, h.err
 }
 
-func (h *host) Inspect(_ context.Context, store string, depth sdk.Depth) (compaction.Inspection, error) {
-	return compaction.Inspection{Store: store, Method: sdk.Method(depth), Map: []int{0, 100}}, h.err
+func (h *host) Inspect(_ context.Context, store string, depth sdk.Depth, mode string) (compaction.Inspection, error) {
+	return compaction.Inspection{Store: store, Mode: mode, Method: sdk.Method(depth), Map: []int{0, 100}}, h.err
 }
 
 func (h *host) Compact(ctx context.Context, req api.CompactRequest) (history.Run, error) {
@@ -121,8 +121,8 @@ func TestAnswersArriveWhole(t *testing.T) {
 	if _, err := c.Plan(ctx, nil); err != nil || len(h.planned) != 0 {
 		t.Errorf("Plan(nil) asked for %v, %v", h.planned, err)
 	}
-	inspection, err := c.Inspect(ctx, "with space & more", sdk.DepthExact)
-	if err != nil || inspection.Store != "with space & more" || inspection.Method != "exact" || !slices.Equal(inspection.Map, []int{0, 100}) {
+	inspection, err := c.Inspect(ctx, "with space & more", sdk.DepthExact, "re write")
+	if err != nil || inspection.Store != "with space & more" || inspection.Method != "exact" || inspection.Mode != "re write" || !slices.Equal(inspection.Map, []int{0, 100}) {
 		t.Errorf("Inspect() = %+v, %v", inspection, err)
 	}
 	runs, err := c.Runs(ctx, 3)

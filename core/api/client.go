@@ -56,11 +56,15 @@ func (c *Client) Health(ctx context.Context) (h HealthReport, err error) {
 	return h, c.call(ctx, http.MethodGet, "/v1/health", nil, nil, &h)
 }
 
-// Inspect measures one store.
-func (c *Client) Inspect(ctx context.Context, store string, depth sdk.Depth) (i compaction.Inspection, err error) {
+// Inspect measures one store for a compaction in a mode, that of its
+// configuration when empty.
+func (c *Client) Inspect(ctx context.Context, store string, depth sdk.Depth, mode string) (i compaction.Inspection, err error) {
 	query := url.Values{"store": {store}}
 	if depth != "" {
 		query.Set("depth", string(depth))
+	}
+	if mode != "" {
+		query.Set("mode", mode)
 	}
 	return i, c.call(ctx, http.MethodGet, "/v1/inspect", query, nil, &i)
 }

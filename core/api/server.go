@@ -130,10 +130,11 @@ func (r routes) health(context.Context, *noInput) (*body[HealthReport], error) {
 type inspectInput struct {
 	Store string    `query:"store" required:"true" doc:"Name of the store"`
 	Depth sdk.Depth `query:"depth" enum:"quick,sampled,exact" default:"sampled"`
+	Mode  string    `query:"mode" doc:"One of the backend's modes, instead of the one that is configured"`
 }
 
 func (r routes) inspect(ctx context.Context, in *inspectInput) (*body[compaction.Inspection], error) {
-	inspection, err := r.host.Inspect(ctx, in.Store, in.Depth)
+	inspection, err := r.host.Inspect(ctx, in.Store, in.Depth, in.Mode)
 	if err != nil {
 		return nil, problem(err)
 	}

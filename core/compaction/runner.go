@@ -94,6 +94,9 @@ type Request struct {
 	Trigger history.Trigger
 	// Stores in the order in which they are worked on.
 	Stores []config.Store
+	// Mode to compact in, instead of those of the stores; may be empty. A run in
+	// which any backend has no such mode does not begin.
+	Mode string
 	// Manual and Force are for the policy.
 	Manual, Force bool
 	// Ended, which may be nil, is called once for each of Stores, by its name,
@@ -150,10 +153,17 @@ func (r *Runner) Reconfigure(maxParallel int, groups []config.Group) {
 
 // Run works on the stores of a request and returns when all have a result. The
 // end of ctx cancels what is under way, and the stores after it; so the error
-// is nil even then, and only set when there is nothing to work on.
+// is nil even then, and only set when there is nothing to work on, or the
+// request is wrong (sdk.ErrInvalidOption).
 func (r *Runner) Run(ctx context.Context, req Request) (history.Run, error) {
 	if len(req.Stores) == 0 {
 		return history.Run{}, errors.New("make a run: no stores are named")
+	}
+	if req.Mode != "" {
+		if err := r.checkMode(ctx, req.Stores, req.Mode); err != nil {
+			return history.Run{}, err
+		}
+		req.Stores = InMode(req.Stores, req.Mode)
 	}
 	run := history.Run{ID: r.newID(), Trigger: req.trigger(), StartedAt: r.clock.Now()}
 	turns := r.admit(ctx, run.ID, req)

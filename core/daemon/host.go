@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"reflect"
-	"slices"
 	"sync"
 	"time"
 
@@ -191,12 +190,6 @@ func (h *host) Compact(ctx context.Context, req api.CompactRequest) (history.Run
 	if err != nil {
 		return history.Run{}, err
 	}
-	if req.Mode != "" {
-		stores = slices.Clone(stores) // those of the configuration stay as they are
-		for i := range stores {
-			stores[i].Mode = req.Mode
-		}
-	}
 	done, err := h.beginRun()
 	if err != nil {
 		return history.Run{}, err
@@ -204,7 +197,7 @@ func (h *host) Compact(ctx context.Context, req api.CompactRequest) (history.Run
 	defer done()
 	ctx, cancel := h.whileLiving(ctx)
 	defer cancel()
-	return h.runner.Run(ctx, compaction.Request{Trigger: history.Manual, Stores: stores, Manual: true, Force: req.Force})
+	return h.runner.Run(ctx, compaction.Request{Trigger: history.Manual, Stores: stores, Mode: req.Mode, Manual: true, Force: req.Force})
 }
 
 // beginRun counts one more run, unless the host is stopping.
@@ -254,12 +247,12 @@ func (h *host) Plan(ctx context.Context, names []string) ([]compaction.Plan, err
 }
 
 // Inspect measures one store.
-func (h *host) Inspect(ctx context.Context, name string, depth sdk.Depth) (compaction.Inspection, error) {
+func (h *host) Inspect(ctx context.Context, name string, depth sdk.Depth, mode string) (compaction.Inspection, error) {
 	stores, err := h.stores([]string{name})
 	if err != nil {
 		return compaction.Inspection{}, err
 	}
-	return h.runner.Inspect(ctx, stores[0], depth)
+	return h.runner.Inspect(ctx, compaction.InMode(stores, mode)[0], depth)
 }
 
 // stores finds stores, and files of patterns, by name; no names means all.

@@ -38,8 +38,9 @@ store stays as it was.
 With --json one argument gives one result; several, or --all, give the run
 with a list under "results".
 
-Exit status: 0 done or rightly skipped, 1 something failed, 3 deferred (locked,
-no space), 130 interrupted.`,
+Exit status: 0 done or rightly skipped, 1 something failed, 2 wrong usage (such
+as a mode that a backend does not have: nothing is compacted then), 3 deferred
+(locked, no space), 130 interrupted.`,
 		Example: `  wring compact app.db
   wring compact --force sessions
   wring compact --mode rewrite sessions
@@ -107,8 +108,7 @@ const cleanUpTimeout = 20 * time.Second
 func endedSince(host *api.Client, began time.Time, req api.CompactRequest) (history.Run, bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), cleanUpTimeout)
 	defer cancel()
-	ticker := time.NewTicker(200 * time.Millisecond) // a status of many stores costs the host a while
-	defer ticker.Stop()
+	asked := time.Now()
 	idle := false
 	for {
 		runs, err := host.Runs(ctx, 5)
@@ -128,9 +128,18 @@ func endedSince(host *api.Client, began time.Time, req api.CompactRequest) (hist
 		select {
 		case <-ctx.Done():
 			return history.Run{}, false
-		case <-ticker.C:
+		case <-time.After(pollAfter(time.Since(asked))):
 		}
 	}
+}
+
+// pollAfter is how long to wait before the host is asked again: most runs have
+// ended within moments, and a status of many stores costs the host a while.
+func pollAfter(waited time.Duration) time.Duration {
+	if waited < time.Second {
+		return 20 * time.Millisecond
+	}
+	return 200 * time.Millisecond
 }
 
 // isOf says whether a run is about the stores of a request.
@@ -179,12 +188,11 @@ func (s *session) compactHere(ctx context.Context, paths []string, o compactOpti
 		if err != nil {
 			return history.Run{}, err
 		}
-		store.Mode = o.mode
 		stores = append(stores, store)
 	}
 	stopDrawing := local.draw(s.newDisplay())
 	defer stopDrawing()
-	return local.runner.Run(ctx, compaction.Request{Trigger: history.Manual, Stores: stores, Manual: true, Force: o.force})
+	return local.runner.Run(ctx, compaction.Request{Trigger: history.Manual, Stores: stores, Mode: o.mode, Manual: true, Force: o.force})
 }
 
 // showRun prints results and turns them into the exit status.

@@ -16,7 +16,7 @@ import (
 )
 
 func newInspect(s *session) *cobra.Command {
-	var depth, plugin string
+	var depth, plugin, mode string
 	c := &cobra.Command{
 		Use:   "inspect PATH|STORE...",
 		Short: "Measure how much compaction would give back",
@@ -32,7 +32,7 @@ file. With --json one argument gives one document; several give a list under
 			if !slices.Contains(depths, depth) {
 				return usagef("--depth must be one of %s, not %q", strings.Join(depths, ", "), depth)
 			}
-			inspections, err := s.inspect(c.Context(), arguments, plugin, sdk.Depth(depth))
+			inspections, err := s.inspect(c.Context(), arguments, plugin, sdk.Depth(depth), mode)
 			if err != nil {
 				return err
 			}
@@ -41,6 +41,7 @@ file. With --json one argument gives one document; several give a list under
 	}
 	c.Flags().StringVar(&depth, "depth", string(sdk.DepthSampled), "how closely to look: "+strings.Join(depths, ", "))
 	c.Flags().StringVar(&plugin, "plugin", "", "the backend of a PATH, instead of recognising it")
+	c.Flags().StringVar(&mode, "mode", "", "what a compaction in that `MODE` would give back, instead of one as configured")
 	must(c.RegisterFlagCompletionFunc("depth", cobra.FixedCompletions(depths, cobra.ShellCompDirectiveNoFileComp)))
 	return c
 }
@@ -49,13 +50,13 @@ var depths = []string{string(sdk.DepthQuick), string(sdk.DepthSampled), string(s
 
 // inspect measures each argument. What cannot be measured is an error when it
 // is the only one, and among several an entry that says so.
-func (s *session) inspect(ctx context.Context, arguments []string, plugin string, depth sdk.Depth) ([]compaction.Inspection, error) {
+func (s *session) inspect(ctx context.Context, arguments []string, plugin string, depth sdk.Depth, mode string) ([]compaction.Inspection, error) {
 	t, err := s.resolve(ctx, arguments)
 	if err != nil {
 		return nil, err
 	}
 	defer t.close()
-	measure := func(name string) (compaction.Inspection, error) { return t.host.Inspect(ctx, name, depth) }
+	measure := func(name string) (compaction.Inspection, error) { return t.host.Inspect(ctx, name, depth, mode) }
 	if len(t.paths) > 0 {
 		local, err := s.openLocal(ctx)
 		if err != nil {
@@ -67,6 +68,7 @@ func (s *session) inspect(ctx context.Context, arguments []string, plugin string
 			if err != nil {
 				return compaction.Inspection{}, err
 			}
+			store.Mode = mode
 			return local.runner.Inspect(ctx, store, depth)
 		}
 	}
@@ -132,16 +134,22 @@ func printInspection(w io.Writer, i compaction.Inspection, width int) {
 	if i.Mode != "" || i.Note != "" {
 		fmt.Fprintf(w, "  compaction   %s\n", modeAndWhy(i.Mode, i.Note))
 	}
+	if o := i.Obstacle; o != nil {
+		fmt.Fprintf(w, "  obstacle     %s\n", o.Error)
+		if o.Hint != "" {
+			fmt.Fprintf(w, "  hint         %s\n", o.Hint)
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(i.Metrics)) {
 		fmt.Fprintf(w, "  %-24s %s\n", name, metric(name, i.Metrics[name]))
 	}
 	printMap(w, i.Map, width)
 }
 
-// metric writes a figure by the unit that its name ends in.
+// metric writes a figure by the unit that its name begins or ends with.
 func metric(name string, value float64) string {
 	switch {
-	case strings.HasSuffix(name, "_bytes"):
+	case strings.HasPrefix(name, "bytes_"), strings.HasSuffix(name, "bytes"):
 		return sdk.FormatBytes(int64(value))
 	case strings.HasSuffix(name, "_ratio"):
 		return percent(value)

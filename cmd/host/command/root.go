@@ -150,7 +150,7 @@ func exitStatus(err error) int {
 	switch {
 	case errors.As(err, &outcome):
 		return int(outcome)
-	case errors.Is(err, errUsage), errors.As(err, &mistakes):
+	case errors.Is(err, errUsage), errors.Is(err, sdk.ErrInvalidOption), errors.As(err, &mistakes):
 		return exitUsage
 	case errors.Is(err, sdk.ErrBusy), errors.Is(err, sdk.ErrNoSpace):
 		return exitDeferred

@@ -140,10 +140,9 @@ func (c *compaction) rewrite() (sdk.CompactResult, error) {
 		return sdk.CompactResult{}, err
 	}
 	defer temp.Discard()
-	if err := c.copyTo(temp); err != nil {
-		return sdk.CompactResult{}, err
+	if err = c.copyTo(temp); err == nil {
+		err = c.replace(temp)
 	}
-	err = c.replace(temp)
 	if errors.Is(err, errNotSmaller) {
 		return c.noOp("rewritten, but the new file was not smaller, so the old one was kept"), nil
 	}

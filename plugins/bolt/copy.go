@@ -28,7 +28,7 @@ func (c *compaction) copyTo(temp *replace.Temp) error {
 		NoFreelist: meta.Freelist == page.NoFreelist,
 		Sequence:   meta.Sequence,
 		TxID:       meta.TxID + 1,
-		Accept:     func(n int64) error { return c.meter.add(0, 0, n) },
+		Accept:     c.accept,
 	}
 	auditor := audit.New(temp.File, meta.PageSize, firstPage(meta))
 	defer auditor.Close()
@@ -47,19 +47,29 @@ func (c *compaction) copyTo(temp *replace.Temp) error {
 		if err != nil {
 			return err
 		}
-		return walk.CheckFree(file, reached)
+		if err := walk.CheckFree(file, reached); err != nil {
+			return err
+		}
+		_, err = w.Finish() // which copies what is left of the mapped file
+		return err
 	}); err != nil {
 		return err
 	}
 	c.before = copied.file(meta)
-	if _, err := w.Finish(); err != nil {
-		return err
-	}
 	c.meter.end()
 	return c.audit(temp, func() (err error) {
 		c.after, err = auditor.Finish()
 		return err
 	})
+}
+
+// accept accounts for bytes that are about to be written. It ends a copy that
+// outgrows the store, which a fill near the least may bring about.
+func (c *compaction) accept(n int64) error {
+	if c.meter.progress.BytesWritten+n > c.source.size.TotalBytes {
+		return errNotSmaller
+	}
+	return c.meter.add(0, 0, n)
 }
 
 // audit runs a part of an audit of the new file.

@@ -194,7 +194,7 @@ func (a *Audit) Finish() (content.Sum, error) {
 	if err := a.To(info.Size()); err != nil {
 		return content.Sum{}, err
 	}
-	meta, err := page.ReadMeta(a.file)
+	meta, err := a.meta()
 	if err != nil {
 		return content.Sum{}, err
 	}
@@ -203,8 +203,6 @@ func (a *Audit) Finish() (content.Sum, error) {
 	}
 	root, ok := a.orphans[meta.Root]
 	switch {
-	case meta.PageSize != a.pageSize:
-		return wrong("has a page size of %d, not %d", meta.PageSize, a.pageSize)
 	case meta.Bytes() != info.Size() || a.next != meta.HighWater:
 		return wrong("has its high-water mark at %d of %d pages", meta.HighWater, a.next)
 	case !ok:
@@ -222,4 +220,26 @@ func (a *Audit) Finish() (content.Sum, error) {
 		}
 	}
 	return content.File(meta.Sequence, root.sum), nil
+}
+
+// meta returns the newest meta. The other one, which bbolt falls back to, must
+// lead to the same content and be one transaction older.
+func (a *Audit) meta() (page.Meta, error) {
+	meta, err := page.ReadMeta(a.file)
+	if err != nil {
+		return page.Meta{}, err
+	}
+	if meta.PageSize != a.pageSize {
+		return page.Meta{}, &page.Error{Page: meta.Page, Problem: fmt.Sprintf("has a page size of %d, not %d", meta.PageSize, a.pageSize)}
+	}
+	metas, err := page.ReadMetas(a.file, a.pageSize)
+	if err != nil {
+		return page.Meta{}, err
+	}
+	want := meta
+	want.TxID, want.Page = meta.TxID-1, 1-meta.Page
+	if other := metas[want.Page]; other != want || meta.TxID%2 != uint64(meta.Page) {
+		return page.Meta{}, &page.Error{Page: want.Page, Problem: fmt.Sprintf("has the meta %+v beside %+v", other, meta)}
+	}
+	return meta, nil
 }

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -135,28 +136,48 @@ func meaningful(whole []byte) []bool {
 func TestNoticesAWrongHead(t *testing.T) {
 	for name, change := range map[string]struct {
 		meta func(*page.Meta)
-		want string
+		want string // of the newer one
 	}{
 		"root":            {func(m *page.Meta) { m.Root = 3 }, "no tree begins"},
 		"high-water mark": {func(m *page.Meta) { m.HighWater++ }, "high-water mark"},
 		"page size":       {func(m *page.Meta) { m.PageSize *= 2 }, "page size"},
 		"freelist":        {func(m *page.Meta) { m.Freelist = 4 }, "freelist"},
+		"sequence":        {func(m *page.Meta) { m.Sequence++ }, ""},
+		"transaction":     {func(m *page.Meta) { m.TxID += 2 }, "beside"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := written(t)
-			meta, err := page.ReadMeta(f)
+			want, err := audited(f, 1<<30)
 			if err != nil {
 				t.Fatal(err)
 			}
-			change.meta(&meta)
-			b := make([]byte, pageSize)
-			page.PutMeta(b, meta)
-			if _, err := f.WriteAt(b, int64(meta.Page)*pageSize); err != nil {
+			metas, err := page.ReadMetas(f, pageSize)
+			if err != nil {
 				t.Fatal(err)
 			}
-			var damage *page.Error
-			if _, err := audited(f, 1<<30); !errors.As(err, &damage) || !strings.Contains(err.Error(), change.want) {
-				t.Errorf("error %v, want one of the %s", err, change.want)
+			// One of them alone is noticed, whichever it is, and both are.
+			for _, changed := range [][]int{{0}, {1}, {0, 1}} {
+				for i, m := range metas {
+					if slices.Contains(changed, i) {
+						change.meta(&m)
+					}
+					b := make([]byte, pageSize)
+					page.PutMeta(b, m)
+					if _, err := f.WriteAt(b, int64(i)*pageSize); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if name == "transaction" && changed[0] == 0 {
+					continue // 6 after 5 and 7 after 6 are as good as 5 after 4
+				}
+				got, err := audited(f, 1<<30)
+				var damage *page.Error
+				if err == nil && got == want || err != nil && !errors.As(err, &damage) {
+					t.Errorf("metas %d: error %v, want damage", changed, err)
+				}
+				if len(changed) == 2 && change.want != "" && (err == nil || !strings.Contains(err.Error(), change.want)) {
+					t.Errorf("error %v, want one of the %s", err, change.want)
+				}
 			}
 		})
 	}

@@ -13,8 +13,10 @@ type Rule struct {
 	limit    int64 // bytes that a node of one page takes by itself
 }
 
-// MaxEntries of a node: one more in the header's 16 bits has another meaning.
-const MaxEntries = 0xFFFF - 1
+// MaxEntries of a node is half of what its header can count. bbolt splits a node
+// when it is too large and never for its entries, and panics when these are too
+// many: so what is added to a node of tiny entries in huge pages needs room.
+const MaxEntries = 0xFFFF / 2
 
 // MinChildren of a branch; bbolt splits none into less.
 const MinChildren = 2

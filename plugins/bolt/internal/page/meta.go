@@ -98,7 +98,27 @@ func ReadMeta(r io.ReaderAt) (Meta, error) {
 		newest = second
 		newest.Page = 1
 	}
+	if newest.PageSize != first.PageSize {
+		return Meta{}, problem(1, "gives a page size of %d, and page 0 one of %d", second.PageSize, first.PageSize)
+	}
 	return newest, newest.check()
+}
+
+// ReadMetas returns both metas, each as it is on its page. It is an error where
+// one of them is not valid.
+func ReadMetas(r io.ReaderAt, pageSize int) (metas [2]Meta, err error) {
+	for i := range metas {
+		m, ok, err := metaAt(r, int64(i)*int64(pageSize))
+		if err != nil {
+			return metas, err
+		}
+		if !ok {
+			return metas, problem(ID(i), "is no valid meta")
+		}
+		m.Page = ID(i)
+		metas[i] = m
+	}
+	return metas, nil
 }
 
 // secondMeta looks for page 1 where page 0 does not tell the page size.

@@ -155,6 +155,7 @@ func (n *Node) check() error {
 		return problem(n.ID, "is a branch without children")
 	}
 	table := n.data[HeaderSize:][:n.Count*ElementSize]
+	used := int64(HeaderSize + n.Count*ElementSize)
 	for i := range n.Count {
 		e := (*[ElementSize]byte)(table[i*ElementSize:])
 		var pos, key, value int64
@@ -174,6 +175,10 @@ func (n *Node) check() error {
 		}
 		if key == 0 {
 			return problem(n.ID, "has an empty key (entry %d of %d)", i+1, n.Count)
+		}
+		// No two entries can share bytes, or a copy would be larger than the file.
+		if used += key + value; used > n.size {
+			return problem(n.ID, "has entries that overlap (up to %d of %d)", i+1, n.Count)
 		}
 	}
 	return nil

@@ -2,10 +2,12 @@ package page_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -160,5 +162,39 @@ func TestReadMetaOfWhatIsNone(t *testing.T) {
 		if _, err := page.ReadMeta(bytes.NewReader(b)); !errors.Is(err, page.ErrNoMeta) {
 			t.Errorf("%s: error %v, want ErrNoMeta", name, err)
 		}
+	}
+}
+
+// Entries that share bytes would make a copy larger than the file.
+func TestEntriesMustNotOverlap(t *testing.T) {
+	b := make([]byte, 3*page.MinPageSize)
+	entries := make([]page.Entry, 4)
+	for i := range entries {
+		entries[i] = page.Entry{Key: []byte{byte('a' + i)}, Value: make([]byte, 200)}
+	}
+	node := b[2*page.MinPageSize:]
+	page.PutTable(node, 2, true, 0, entries)
+	file := &page.File{R: bytes.NewReader(b), Data: b, Meta: page.Meta{PageSize: page.MinPageSize, HighWater: 3}}
+	if _, err := file.Node(2, true, nil); err != nil {
+		t.Fatalf("entries side by side: %v", err)
+	}
+	// Each is 800 bytes long now, and within the page by itself.
+	for i := range entries {
+		binary.NativeEndian.PutUint32(node[page.HeaderSize+i*page.ElementSize+4:], uint32((len(entries)-i)*page.ElementSize))
+		binary.NativeEndian.PutUint32(node[page.HeaderSize+i*page.ElementSize+12:], 800)
+	}
+	var damage *page.Error
+	if _, err := file.Node(2, true, nil); !errors.As(err, &damage) || !strings.Contains(err.Error(), "overlap") {
+		t.Errorf("error %v, want that they overlap", err)
+	}
+}
+
+func TestMetasMustAgreeOnThePageSize(t *testing.T) {
+	b := make([]byte, 8*page.MinPageSize)
+	page.PutMeta(b, page.Meta{PageSize: page.MinPageSize, Root: 3, Freelist: 2, HighWater: 4, TxID: 1})
+	page.PutMeta(b[page.MinPageSize:], page.Meta{PageSize: 2 * page.MinPageSize, Root: 3, Freelist: 2, HighWater: 4, TxID: 2, Page: 1})
+	var damage *page.Error
+	if _, err := page.ReadMeta(bytes.NewReader(b)); !errors.As(err, &damage) {
+		t.Errorf("error %v, want damage", err)
 	}
 }

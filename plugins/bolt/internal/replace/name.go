@@ -21,7 +21,8 @@ import (
 // old file is still what the new one was made from.
 type mark struct {
 	random [8]byte
-	// inode and version of the file that the temp was to replace.
+	// inode and version of the file that the temp was to replace. The version of
+	// the temp itself is one more at most.
 	inode, version uint64
 	// own is the temp's inode. For the moment in which that is not known yet it
 	// is 0 and not part of the name; the temp is empty then.

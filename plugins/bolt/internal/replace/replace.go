@@ -116,7 +116,9 @@ type Replacement struct {
 // end of ctx no longer matters.
 //
 // The order is what makes it safe. The lock is held until after the swap, so
-// nobody writes to the old file meanwhile. The directory is synced before the
+// nobody writes to the old file meanwhile; and the new file's until its name is
+// sure to last, so nobody writes to a file that a power cut takes from the path
+// again. The directory is synced before the
 // old file is spoilt, so a crash cannot bring a spoilt file back. The old file
 // is spoilt before its lock is given back, so that whoever waited for the lock
 // finds no database and says so, where it would else have written into a file
@@ -132,6 +134,11 @@ func (r *Replacement) Run(ctx context.Context) (replaced bool, err error) {
 	if err := r.prepare(ctx); err != nil {
 		return false, err
 	}
+	admit, err := r.Temp.hold()
+	if err != nil {
+		return false, err
+	}
+	defer admit()
 	exchanged, err := r.swap()
 	if err != nil {
 		return false, err
@@ -140,6 +147,7 @@ func (r *Replacement) Run(ctx context.Context) (replaced bool, err error) {
 	if unsynced != nil {
 		unsynced = r.syncDir()
 	}
+	admit()
 	if err := errors.Join(unsynced, r.invalidate(unsynced != nil)); err != nil {
 		// The temp's name may be all that the new file has after a crash.
 		return true, errors.Join(err, r.release())

@@ -44,7 +44,8 @@ var ErrForeign = errors.New("was put in the place of the store while that was be
 // engine would refuse.
 //
 // Three kinds of files bear the name of a temp. A new file that never became
-// the store goes. One that somebody put in the store's place at the last moment
+// the store goes; one that was it until a power cut took its name back, and that
+// somebody wrote to, stays (ErrWritten). One that somebody put in the store's place at the last moment
 // stays (ErrForeign). An old one that was exchanged for the new one may have let
 // somebody in when its lock died with the process that was to spoil it: it
 // goes if nobody has it locked and it is what the new file was made from, and
@@ -109,7 +110,12 @@ func (s sweeper) sweep(name string, m mark) error {
 	}
 	switch is := inode(info); {
 	case is == m.inode:
-	case is == m.own, m.own == 0: // only a file that says its own inode is exchanged
+	case m.own == 0: // only a file that says its own inode is exchanged
+		return s.hook.unlink(name)
+	case is == m.own:
+		if err := s.unused(name, m.version+1); err != nil {
+			return fmt.Errorf("keep %s: %w", name, err)
+		}
 		return s.hook.unlink(name)
 	default:
 		return fmt.Errorf("keep %s: it %w", name, ErrForeign)
@@ -130,6 +136,25 @@ func (s sweeper) sweep(name string, m mark) error {
 		return fmt.Errorf("invalidate %s: %w", name, err)
 	}
 	return s.hook.unlink(name)
+}
+
+// unused makes sure that nobody has written to a new file that is not the store.
+// It may have been, for a moment: after a kill before its name was synced it has
+// no lock, and a power cut takes the name back.
+func (s sweeper) unused(name string, version uint64) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	now, err := s.state(f)
+	if err != nil {
+		return nil //nolint:nilerr // a file that nobody can open is a temp that was not completed
+	}
+	if now.Version > version {
+		return ErrWritten
+	}
+	return nil
 }
 
 // retire locks the old file and returns what is to be spoilt of it before it is

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // Temp is a new file beside the one that it is to replace, as yet empty, with
@@ -100,6 +102,14 @@ func (t *Temp) Truncate(n int64) error {
 // Sync makes the temp's content durable.
 func (t *Temp) Sync() error {
 	return t.hook.Do(Op{Kind: OpSync, Path: t.Path}, t.File.Sync)
+}
+
+// hold locks the temp, as whoever opens the store does, until admit is called.
+func (t *Temp) hold() (admit func(), err error) {
+	if err := unix.Flock(int(t.File.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, fmt.Errorf("lock %s: %w", t.Path, err)
+	}
+	return func() { _ = unix.Flock(int(t.File.Fd()), unix.LOCK_UN) }, nil
 }
 
 // Discard removes the temp if it is still there, and closes it.

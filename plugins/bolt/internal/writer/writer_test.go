@@ -249,6 +249,35 @@ func TestFileTakesWrites(t *testing.T) {
 	}
 }
 
+// bbolt panics when a node has more entries than its header can count, and splits
+// none for that: so the writer leaves room in a huge page of tiny entries.
+func TestHugePagesTakeWrites(t *testing.T) {
+	path := written(t, writer.Config{PageSize: 4 << 20, Fill: 1}, func(v content.Visitor) error {
+		err := v.Enter([]byte("b"), 0)
+		for i := range 100_000 {
+			err = errors.Join(err, v.Put(fmt.Appendf(nil, "%08d", 2*i), nil))
+		}
+		return errors.Join(err, v.Leave())
+	})
+	db, err := bbolt.Open(path, 0, &bbolt.Options{Timeout: time.Second, NoSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Update(func(tx *bbolt.Tx) error {
+		var err error
+		for i := range 1000 {
+			err = errors.Join(err, tx.Bucket([]byte("b")).Put(fmt.Appendf(nil, "%08d", 2*i+1), nil))
+		}
+		return err
+	}); err != nil {
+		t.Error(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	digest(t, path)
+}
+
 func TestFillsPages(t *testing.T) {
 	from := filepath.Join(t.TempDir(), "a.db")
 	if err := bolttest.Generate(from, bolttest.Spec{Seed: 1, LiveBytes: 1 << 20}); err != nil {

@@ -109,6 +109,10 @@ func TestNoSpaceIsForeseen(t *testing.T) {
 	if !errors.Is(err, sdk.ErrNoSpace) || !sdk.Retryable(err) || sdk.HintOf(err) == "" {
 		t.Fatalf("error %v (hint %q), want ErrNoSpace", err, sdk.HintOf(err))
 	}
+	f, measureErr := New().Fragmentation(context.Background(), sdk.FragmentationRequest{Store: sdk.Store{Path: path}, Mode: ModeRewrite})
+	if measureErr != nil || f.Obstacle == nil || f.Obstacle.Error() != err.Error() || f.Obstacle.Hint != sdk.HintOf(err) {
+		t.Errorf("measured: obstacle %v, error %v, want %v", f.Obstacle, measureErr, err)
+	}
 	if !regexp.MustCompile(`needs \d+\.\d [KM]iB beside it, and \d+\.\d [KM]iB are free`).MatchString(err.Error()) {
 		t.Errorf("error %q does not say what is needed and what is free", err)
 	}

@@ -88,12 +88,17 @@ func (b *backend) chooseFor(ctx context.Context, f *os.File, req sdk.Fragmentati
 		return err
 	}
 	measured.Mode, measured.Note = choice.mode, choice.why
+	if choice.lacking != nil {
+		_ = errors.As(explain("compact "+req.Store.Path, choice.lacking), &measured.Obstacle)
+	}
 	if choice.mode != ModePunch {
 		return nil
 	}
 	measured.ReclaimableBytes, err = room.punchable()
 	if errors.Is(err, punch.ErrUnsupported) {
-		measured.ReclaimableBytes, measured.Note, err = 0, "the file system cannot punch holes: use mode "+ModeRewrite, nil
+		measured.ReclaimableBytes, err = 0, nil
+		measured.Obstacle = sdk.Errorf(sdk.ErrUnsupported, "compact %s: the file system cannot punch holes", req.Store.Path).
+			WithHint("use mode %q", ModeRewrite)
 	}
 	return err
 }

@@ -81,6 +81,16 @@ func (m *monotonic) report(p Progress) {
 	m.to(p)
 }
 
+// repeat passes on once more what was last passed on, if anything was.
+func (m *monotonic) repeat() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.stopped || m.to == nil || m.last == (Progress{}) {
+		return
+	}
+	m.to(m.last)
+}
+
 // stop makes every later report a no-op: the call has returned.
 func (m *monotonic) stop() {
 	m.mu.Lock()

@@ -172,7 +172,7 @@ func (c *Client) Compact(ctx context.Context, req CompactRequest, report func(Pr
 	var steered sync.WaitGroup
 	steered.Go(func() { steer.relayCancel(ctx, abandon) })
 	if changed != nil {
-		steered.Go(func() { steer.relayPace(req.Pace, changed) })
+		steered.Go(func() { steer.relayPace(ctx, req.Pace, changed) })
 	}
 	defer steered.Wait()
 	defer close(ended)

@@ -142,6 +142,7 @@ func (g *guard) Compact(ctx context.Context, req CompactRequest, report func(Pro
 
 	progress := newMonotonic(report)
 	defer progress.stop()
+	defer req.Pace.whileWaiting(progress.repeat)()
 	began := g.now()
 	var result CompactResult
 	err = protect(ctx, doing, func() error {

@@ -2,7 +2,6 @@ package sdk
 
 import (
 	"context"
-	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,10 +10,16 @@ import (
 // paceCredit is how much time may be saved up by being slower than the rate.
 const paceCredit = 100 * time.Millisecond
 
+// paceBeat is how often who waits is told to be alive: more often than the
+// shortest stall_timeout of a host, a second.
+const paceBeat = 400 * time.Millisecond
+
 // Pace is what a compaction waits on to keep to its limit, and by which the
 // limit is changed while it runs. A backend calls Wait with the bytes that it
-// has read and written; one that goes on telling of its progress meanwhile
-// calls Account and then Nap, until that says that it is time:
+// has read and written; while it waits there, the last progress that it has
+// reported is repeated for it, so that it does not count as stalled. One that
+// tells of its progress itself meanwhile calls Account and then Nap, until that
+// says that it is time:
 //
 //	pace.Account(bytes)
 //	for {
@@ -30,6 +35,8 @@ const paceCredit = 100 * time.Millisecond
 // shares the rate.
 type Pace struct {
 	rate atomic.Int64 // bytes per second; 0 is no limit
+	// alive is called now and then while somebody waits; may be nil.
+	alive atomic.Pointer[func()]
 
 	mu sync.Mutex
 	// owed is how many bytes were done too early, as of asOf; negative where
@@ -56,8 +63,11 @@ func (p *Pace) Rate() int64 {
 }
 
 // Set changes the limit; 0 or less removes it. Who waits goes on at the new
-// rate at once.
+// rate at once. The limit of a nil Pace cannot be changed: it stays none.
 func (p *Pace) Set(bytesPerSecond int64) {
+	if p == nil {
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if bytesPerSecond = max(0, bytesPerSecond); bytesPerSecond == p.rate.Load() {
@@ -76,10 +86,20 @@ func (p *Pace) Set(bytesPerSecond int64) {
 func (p *Pace) Wait(ctx context.Context, bytes int64) error {
 	p.Account(bytes)
 	for {
-		if due, err := p.Nap(ctx, math.MaxInt64); due || err != nil {
+		if due, err := p.Nap(ctx, paceBeat); due || err != nil {
 			return err
 		}
+		if alive := p.alive.Load(); alive != nil {
+			(*alive)()
+		}
 	}
+}
+
+// whileWaiting has f called now and then by whoever waits, until stop is called.
+// Of several the last counts: a pace belongs to one call at a time.
+func (p *Pace) whileWaiting(f func()) (stop func()) {
+	p.alive.Store(&f)
+	return func() { p.alive.CompareAndSwap(&f, nil) }
 }
 
 // Account adds bytes that have been read or written, without waiting.

@@ -3,6 +3,7 @@ package sdk
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -48,6 +49,10 @@ func TestPaceKeepsTheRate(t *testing.T) {
 }
 
 func TestPaceWithoutLimit(t *testing.T) {
+	(*Pace)(nil).Set(7)
+	if rate := (*Pace)(nil).Rate(); rate != 0 {
+		t.Errorf("nil has a rate of %d", rate)
+	}
 	synctest.Test(t, func(t *testing.T) {
 		for name, p := range map[string]*Pace{"nil": nil, "zero": {}, "of 0": NewPace(0), "of less": NewPace(-5)} {
 			about(t, name, wait(t, p, 1<<62), 0)
@@ -117,6 +122,49 @@ func TestPaceWakesWhenTheContextEnds(t *testing.T) {
 }
 
 // Naps let a backend tell of its progress while it waits.
+// Who waits between two pieces of work, as a backend is told to, is heard of all
+// the while: it is not stalled.
+func TestPaceKeepsProgressAlive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		f.description.Capabilities.LimitsRate = true
+		f.compact = func(ctx context.Context, req CompactRequest, report func(Progress)) (CompactResult, error) {
+			if err := req.Pace.Wait(ctx, 5_000); err != nil { // nothing to repeat yet
+				return CompactResult{}, err
+			}
+			report(Progress{Phase: "copy", Done: 1, Total: 2, Unit: "pages"})
+			err := req.Pace.Wait(ctx, 60_000) // a minute
+			report(Progress{Phase: "copy", Done: 2, Total: 2, Unit: "pages"})
+			return CompactResult{}, err
+		}
+		var silence time.Duration
+		var last time.Time
+		var steps []int64
+		pace := NewPace(1000)
+		_, err := Guard(f).Compact(t.Context(), CompactRequest{Store: newStore(t, "a"), Pace: pace}, func(p Progress) {
+			if !last.IsZero() {
+				silence = max(silence, time.Since(last))
+			}
+			last = time.Now()
+			if len(steps) == 0 || steps[len(steps)-1] != p.Done {
+				steps = append(steps, p.Done)
+			}
+			if p.Phase != "copy" || p.Total != 2 {
+				t.Errorf("progress %+v", p)
+			}
+		})
+		if err != nil || silence == 0 || silence >= time.Second {
+			t.Errorf("silent for %s (%v)", silence, err)
+		}
+		if !slices.Equal(steps, []int64{1, 2}) {
+			t.Errorf("progress went %v", steps)
+		}
+		if pace.alive.Load() != nil {
+			t.Error("the pace still tells of a call that has ended")
+		}
+	})
+}
+
 func TestPaceNaps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := NewPace(1000)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -41,15 +42,15 @@ func (s *steering) relayCancel(ctx context.Context, abandon func()) {
 }
 
 // relayPace tells of every change of the pace until the call ends. A backend
-// that does not take it goes on as it began.
-func (s *steering) relayPace(pace *Pace, changed <-chan struct{}) {
-	for understood := true; understood; {
+// that does not take it goes on as it began, which the log then says.
+func (s *steering) relayPace(ctx context.Context, pace *Pace, changed <-chan struct{}) {
+	for {
 		select {
 		case <-s.ended:
 			return
 		case <-changed:
 		}
-		understood = s.repeat(func(ctx context.Context) (found bool, err error) {
+		understood := s.repeat(func(ctx context.Context) (found bool, err error) {
 			var rate int64
 			rate, changed = pace.watch()
 			answer, err := s.client.service.Adjust(ctx, &wringv1.AdjustRequest{
@@ -57,6 +58,10 @@ func (s *steering) relayPace(pace *Pace, changed <-chan struct{}) {
 			})
 			return answer.GetFound(), err
 		})
+		if !understood {
+			hclog.FromContext(ctx).Warn("the backend takes no new limit: this compaction keeps the one that it began with", "backend", s.client.peer)
+			return
+		}
 	}
 }
 

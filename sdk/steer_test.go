@@ -153,7 +153,8 @@ func TestPaceOfAnOlderBackend(t *testing.T) {
 	impl, c := serveAdjusted(t, func(int64) (*wringv1.AdjustResponse, error) {
 		return nil, status.Error(codes.Unimplemented, "unknown method Adjust")
 	})
-	ctx, cancel := context.WithCancel(t.Context())
+	var log buffer
+	ctx, cancel := context.WithCancel(hclog.WithContext(t.Context(), hclog.New(&hclog.LoggerOptions{Output: &log})))
 	defer cancel()
 	p := startPaced(ctx, c, newStore(t, "a"), 7)
 	p.keepsTo(t, "7")
@@ -167,6 +168,9 @@ func TestPaceOfAnOlderBackend(t *testing.T) {
 	}
 	if n := impl.asked.Load(); n != 1 {
 		t.Errorf("asked %d times", n)
+	}
+	if n := strings.Count(log.String(), "keeps the one that it began with"); n != 1 {
+		t.Errorf("the log says %d times that the limit was not taken:\n%s", n, log.String())
 	}
 }
 

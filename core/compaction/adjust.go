@@ -54,13 +54,30 @@ func (r *rank) apply() {
 
 // Adjust gives the work under way what may change in the middle of it: limits
 // and I/O priorities. Everything else of a new configuration is for what begins
-// from now on, and a store that is in it no longer goes on as it began.
+// from now on, and a store that is in it no longer goes on as it began. What is
+// about to begin with the stores of an older configuration gets them too.
 func (r *Runner) Adjust(stores []config.Store) {
+	r.adjusting.Lock()
+	defer r.adjusting.Unlock()
+	r.adjusted = stores
 	for _, t := range r.active.find("") {
-		for _, store := range stores {
-			if store.Name == t.store.Name || store.Glob != "" && strings.HasPrefix(t.store.Name, store.Name+"/") {
-				t.adjust(store)
-			}
+		t.adjustTo(stores)
+	}
+}
+
+// catchUp gives a turn that has just been registered what the last Adjust has
+// given those before it.
+func (r *Runner) catchUp(t *turn) {
+	r.adjusting.Lock()
+	defer r.adjusting.Unlock()
+	t.adjustTo(r.adjusted)
+}
+
+// adjustTo looks for the store of the turn, or its pattern, among others.
+func (t *turn) adjustTo(stores []config.Store) {
+	for _, store := range stores {
+		if store.Name == t.store.Name || store.Glob != "" && strings.HasPrefix(t.store.Name, store.Name+"/") {
+			t.adjust(store)
 		}
 	}
 }
@@ -69,7 +86,9 @@ func (t *turn) adjust(to config.Store) {
 	before := t.pace.Rate()
 	t.pace.Set(to.LimitBytesPerSecond)
 	if now := t.pace.Rate(); now != before {
-		t.runner.logger.Info("the limit has changed for what is under way",
+		t.repaced.Store(true)
+		// A backend that takes no new limit is told of in a warning.
+		t.runner.logger.Info("the limit has changed, and what is under way is told",
 			"store", t.store.Name, "from", limitText(before), "to", limitText(now))
 	}
 	if t.rank.set(to.IOPriority) {

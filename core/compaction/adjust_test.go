@@ -89,6 +89,26 @@ func TestAdjust(t *testing.T) {
 	}
 }
 
+// Whoever has read the configuration before the change and begins after it gets
+// what the change has brought.
+func TestAdjustJustBefore(t *testing.T) {
+	inBubble(t, compaction.Config{}, func(t *testing.T, w *world) {
+		read := w.store("a", &backend{})
+		read.LimitBytesPerSecond = 100
+		w.clients.backends["a"] = newPaced(6000, 0)
+		for _, rate := range []int64{50, 1000} {
+			changed := read
+			changed.LimitBytesPerSecond = rate
+			w.runner.Adjust([]config.Store{changed})
+		}
+		began := time.Now()
+		w.run(read)
+		if got, want := time.Since(began), 5990*time.Millisecond; got != want {
+			t.Errorf("took %s, want %s", got, want)
+		}
+	})
+}
+
 // So does a new I/O priority, and in the pause between two attempts nobody is
 // told of it.
 func TestAdjustPriority(t *testing.T) {

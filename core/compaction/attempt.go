@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/wringdb/wring/core/event"
 	"github.com/wringdb/wring/core/history"
 	"github.com/wringdb/wring/core/policy"
@@ -125,6 +127,7 @@ func (t *turn) compact(a *access, d policy.Decision) verdict {
 	progress := &reporter{turn: t}
 	var done sdk.CompactResult
 	c := t.runner.call(t.ctx, stallTimeout(t.store), func(ctx context.Context, beat func()) error {
+		ctx = hclog.WithContext(ctx, t.runner.logger)
 		result, err := a.lease.Backend().Compact(ctx, req, func(p sdk.Progress) { beat(); progress.report(p) })
 		if err == nil {
 			done = result

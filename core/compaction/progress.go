@@ -15,6 +15,10 @@ const (
 	// etaAfter is how long a phase has gone on before it is said how long it
 	// will: the first moments say little.
 	etaAfter = time.Second
+	// etaWindow is how far back the rate is taken from, at least where progress
+	// comes less often, and etaSpacing how close the moments in it are.
+	etaWindow  = 10 * time.Second
+	etaSpacing = etaWindow / 20
 	// etaLongest is what nobody believes any more.
 	etaLongest = 30 * 24 * time.Hour
 )
@@ -37,6 +41,9 @@ func (r *reporter) report(said sdk.Progress) {
 		return // a backend that goes on talking
 	}
 	now := r.turn.runner.clock.Now()
+	if r.turn.repaced.Swap(false) {
+		r.estimate = estimate{} // the rate so far says nothing about what is to come
+	}
 	p := &event.Progress{Progress: said, ETAMS: r.estimate.left(said, now).Milliseconds()}
 	r.turn.progress.Store(p)
 	finished := said.Total > 0 && said.Done >= said.Total && said != r.published
@@ -55,20 +62,32 @@ func (r *reporter) close() {
 	r.closed = true
 }
 
-// estimate follows a phase, to say how long it will still take.
+// estimate follows a phase, to say how long it will still take at the rate of
+// its last moments: a limit, and who else uses the disk, change on the way.
 type estimate struct {
 	phase string
-	began time.Time
-	from  int64 // what was done already when it began
+	seen  []moment // oldest first, never empty once begun
 }
 
-// left is the time until the phase has ended, if it goes on as it has so far;
-// 0 while that is not known.
+// moment is how much was done by a time.
+type moment struct {
+	at   time.Time
+	done int64
+}
+
+// left is the time until the phase has ended, if it goes on as it has within
+// etaWindow; 0 while that is not known.
 func (e *estimate) left(p sdk.Progress, now time.Time) time.Duration {
-	if e.began.IsZero() || p.Phase != e.phase {
-		*e = estimate{phase: p.Phase, began: now, from: p.Done}
+	if len(e.seen) == 0 || p.Phase != e.phase {
+		*e = estimate{phase: p.Phase, seen: []moment{{now, p.Done}}}
 	}
-	elapsed, done := now.Sub(e.began), p.Done-e.from
+	if now.Sub(e.seen[len(e.seen)-1].at) >= etaSpacing {
+		e.seen = append(e.seen, moment{now, p.Done})
+	}
+	for len(e.seen) > 1 && now.Sub(e.seen[1].at) >= etaWindow {
+		e.seen = e.seen[1:]
+	}
+	elapsed, done := now.Sub(e.seen[0].at), p.Done-e.seen[0].done
 	if elapsed < etaAfter || done <= 0 || p.Done >= p.Total {
 		return 0
 	}

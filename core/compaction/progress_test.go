@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/wringdb/wring/core/compaction"
+	"github.com/wringdb/wring/core/config"
 	"github.com/wringdb/wring/core/event"
 	"github.com/wringdb/wring/sdk"
 )
@@ -58,5 +59,50 @@ func TestProgressHasAnETA(t *testing.T) {
 				t.Errorf("step %d: %s left, %s in the status, want %s", i, got, active[i], step.want)
 			}
 		}
+	})
+}
+
+// The estimate is for the rate of the last seconds, and begins anew when the
+// limit changes.
+func TestETAFollowsTheRate(t *testing.T) {
+	inBubble(t, compaction.Config{}, func(t *testing.T, w *world) {
+		store := w.store("a", &backend{})
+		store.LimitBytesPerSecond = 1
+		b := &backend{}
+		b.compact = func(_ context.Context, _ int, _ sdk.CompactRequest, report func(sdk.Progress)) (sdk.CompactResult, error) {
+			done := int64(0)
+			work := func(seconds, rate int64) {
+				for range seconds {
+					time.Sleep(time.Second)
+					done += rate
+					report(sdk.Progress{Phase: "copy", Done: done, Total: 1_000_000})
+				}
+			}
+			wantRate := func(when string, rate int64) {
+				t.Helper()
+				want := time.Duration(1_000_000-done) * time.Second / time.Duration(max(rate, 1))
+				if rate == 0 {
+					want = 0
+				}
+				if got := time.Duration(w.runner.Active()["a"].ETAMS) * time.Millisecond; got != want.Truncate(time.Millisecond) {
+					t.Errorf("%s: %s left, want %s", when, got, want)
+				}
+			}
+			report(sdk.Progress{Phase: "copy", Total: 1_000_000})
+			work(600, 100)
+			wantRate("after ten slow minutes", 100)
+			work(10, 1000)
+			wantRate("after ten fast seconds", 1000)
+			changed := store
+			changed.LimitBytesPerSecond = 2
+			w.runner.Adjust([]config.Store{changed})
+			work(1, 10)
+			wantRate("at once after a new limit", 0)
+			work(2, 10)
+			wantRate("two seconds after it", 10)
+			return success, nil
+		}
+		w.clients.backends["a"] = b // not guarded, which would refuse the limit
+		w.run(store)
 	})
 }

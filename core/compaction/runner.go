@@ -117,9 +117,13 @@ type Runner struct {
 	clock   Clock
 	grace   time.Duration
 
-	slots    *slots
-	active   *registry
-	sequence atomic.Uint64 // of run IDs
+	slots  *slots
+	active *registry
+	// adjusting guards adjusted, what Adjust was given last, and keeps an older
+	// one from being given to a turn after it.
+	adjusting sync.Mutex
+	adjusted  []config.Store
+	sequence  atomic.Uint64 // of run IDs
 }
 
 // New makes a Runner.

@@ -28,6 +28,8 @@ type turn struct {
 	// pace is the store's limit, and rank its I/O priority: both may change.
 	pace *sdk.Pace
 	rank rank
+	// repaced is set when the limit has changed since the last progress.
+	repaced atomic.Bool
 	// parts are the stores of the request that this turn belongs to.
 	parts []*requested
 
@@ -97,6 +99,7 @@ func (r *Runner) newTurn(ctx context.Context, run string, req Request, configure
 		t.decided = &verdict{outcome: history.Skipped, code: history.CodeAlreadyRunning, reason: "already running: " + other.busyWith(store.Name)}
 		return t
 	}
+	r.catchUp(t)
 	t.ticket = r.slots.queue(store.Group)
 	return t
 }

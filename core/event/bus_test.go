@@ -230,7 +230,7 @@ func TestString(t *testing.T) {
 				Time: noon, Name: event.CompactionProgress, Store: "a",
 				Progress: &event.Progress{Progress: sdk.Progress{Phase: "copy", Done: 1, Total: 4, Unit: "keys"}, ETAMS: 92_400},
 			},
-			"2026-03-01T12:00:00Z compaction_progress a: copy 1 keys of 4 keys (25 %), 1m32s left",
+			"2026-03-01T12:00:00Z compaction_progress a: copy 1 keys of 4 keys (25 %), 1m32s left in this phase",
 		},
 		{
 			event.Event{Time: noon, Name: event.CompactionProgress, Store: "a", Progress: &event.Progress{Progress: sdk.Progress{Phase: "verify", Done: 7, Unit: "keys"}}},

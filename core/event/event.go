@@ -55,18 +55,19 @@ type Event struct {
 // Progress is what a backend says of its progress, and what follows from it.
 type Progress struct {
 	sdk.Progress
-	// ETAMS is how much longer the phase takes at the rate that it has had so
-	// far, in milliseconds; 0 while that is not known.
+	// ETAMS is how much longer the phase takes at the rate that it has had in the
+	// last seconds, in milliseconds; 0 while that is not known. Other phases may
+	// follow.
 	ETAMS int64 `json:"eta_ms,omitempty"`
 }
 
-// Left is "3s left", or "" where that is not known.
+// Left is "3s left in this phase", or "" where that is not known.
 func (p Progress) Left() string {
 	if p.ETAMS <= 0 {
 		return ""
 	}
 	left := time.Duration(p.ETAMS) * time.Millisecond
-	return max(left.Round(time.Second), time.Second).String() + " left"
+	return max(left.Round(time.Second), time.Second).String() + " left in this phase"
 }
 
 // String is the event as one line for people.

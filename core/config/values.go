@@ -147,12 +147,20 @@ func size(v cty.Value) (int64, error) {
 	return n, nil
 }
 
-// rate parses an amount of bytes in a second.
+// leastRate is the lowest limit in bytes per second. At less a compaction takes
+// for ever, so that it is rather a unit that was left out.
+const leastRate = 64 << 10
+
+// rate parses an amount of bytes in a second; 0 is no limit.
 func rate(v cty.Value) (int64, error) {
 	if v.Type() == cty.String {
 		v = cty.StringVal(strings.TrimSuffix(strings.TrimSpace(v.AsString()), "/s"))
 	}
-	return size(v)
+	n, err := size(v)
+	if err == nil && n > 0 && n < leastRate {
+		return 0, fmt.Errorf("is too low, %s/s\nwrite at least 64KiB/s, with the unit, such as \"50MiB/s\"; 0 is no limit", sdk.FormatBytes(n))
+	}
+	return n, err
 }
 
 func ioPriority(v cty.Value) (sdk.IOPriority, error) {

@@ -90,6 +90,26 @@ func (c *Catalog) Checksum(path string) string {
 	return digest
 }
 
+// ChecksumOf returns the SHA-256 of a program that was found earlier, or "" when
+// its file is not there any more, or another, or was changed.
+func (c *Catalog) ChecksumOf(p Program) string {
+	if !p.unchanged() {
+		return ""
+	}
+	digest, err := c.sum(p.Path, p.id)
+	if err != nil || !p.unchanged() { // replaced while it was read
+		return ""
+	}
+	return digest
+}
+
+// unchanged says whether the file at the program's path is the one that was
+// found there.
+func (p Program) unchanged() bool {
+	info, err := os.Stat(p.Path)
+	return err == nil && identify(info) == p.id
+}
+
 // find is Resolve without the question whether the checksum is the pinned one.
 func (c *Catalog) find(p config.Plugin) (Program, error) {
 	program := Program{Name: p.Name, Args: slices.Clone(p.Args), Env: c.env(p.Env)}

@@ -15,16 +15,23 @@ func (s *Supervisor) Status() []Status {
 	s.mu.Lock()
 	c := s.catalog
 	s.mu.Unlock()
-	list := s.picture(c)
+	list, launched := s.picture(c)
 	for i, status := range list {
-		if status.SHA256 == "" && status.Path != "" {
+		program, runs := launched[status.Name]
+		switch {
+		case status.Kind != KindPlugin, status.SHA256 != "", status.Path == "":
+		case runs:
+			list[i].SHA256 = c.ChecksumOf(program)
+		default:
 			list[i].SHA256 = c.Checksum(status.Path)
 		}
 	}
 	return list
 }
 
-func (s *Supervisor) picture(c *catalog.Catalog) []Status {
+// picture returns also the programs of the processes that it shows, by the names
+// of their plugins.
+func (s *Supervisor) picture(c *catalog.Catalog) ([]Status, map[string]catalog.Program) {
 	found := make(map[string]Status)
 	for _, p := range c.Plugins() {
 		found[p.Name] = untouched(c.Resolve, p)
@@ -33,8 +40,13 @@ func (s *Supervisor) picture(c *catalog.Catalog) []Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var list, owners []Status
+	launched := make(map[string]catalog.Program)
 	for name, p := range s.plugins {
-		found[name] = s.pluginStatus(p)
+		status, shown := s.pluginStatus(p)
+		found[name] = status
+		if shown != nil {
+			launched[name] = shown.program
+		}
 	}
 	for _, status := range found {
 		list = append(list, status)
@@ -45,7 +57,7 @@ func (s *Supervisor) picture(c *catalog.Catalog) []Status {
 	byName := func(a, b Status) int { return strings.Compare(a.Name, b.Name) }
 	slices.SortFunc(list, byName)
 	slices.SortFunc(owners, byName)
-	return append(list, owners...)
+	return append(list, owners...), launched
 }
 
 // untouched is the status of a plugin that nobody has asked for yet.
@@ -58,8 +70,9 @@ func untouched(resolve func(config.Plugin) (catalog.Program, error), p config.Pl
 	return status
 }
 
-// pluginStatus is called with the mutex held.
-func (s *Supervisor) pluginStatus(p *plugin) Status {
+// pluginStatus is called with the mutex held. It returns also the process that it
+// shows, or nil.
+func (s *Supervisor) pluginStatus(p *plugin) (Status, *process) {
 	status := Status{
 		Name: p.name, Kind: KindPlugin, State: StateStopped,
 		Path: p.program.Path, SHA256: p.program.SHA256, Pinned: p.program.Pinned,
@@ -69,7 +82,7 @@ func (s *Supervisor) pluginStatus(p *plugin) Status {
 	if p.lastErr != nil {
 		status.LastError, status.LastHint = p.lastErr.Error(), sdk.HintOf(p.lastErr)
 	}
-	var shown *process
+	var shown *process // the one with the PID
 	for _, proc := range p.processes {
 		if proc.leased {
 			status.Leases++
@@ -78,9 +91,12 @@ func (s *Supervisor) pluginStatus(p *plugin) Status {
 			shown = proc
 		}
 	}
+	if shown != nil && (p.starting == nil || shown.retired == "") {
+		status.Path, status.SHA256, status.Pinned = shown.program.Path, shown.program.SHA256, shown.program.Pinned
+	}
 	switch {
 	case p.starting != nil && (shown == nil || shown.retired != ""):
-		status.State = StateStarting
+		status.State, shown = StateStarting, nil
 	case shown != nil:
 		status.State, status.PID, status.StartedAt = StateUp, shown.handle.PID(), shown.startedAt
 	case p.broken && p.nextTry.After(s.cfg.Clock.Now()):
@@ -88,7 +104,7 @@ func (s *Supervisor) pluginStatus(p *plugin) Status {
 	case p.broken:
 		status.State = StateFailed
 	}
-	return status
+	return status, shown
 }
 
 // status is called with the supervisor's mutex held.

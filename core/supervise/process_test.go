@@ -387,6 +387,31 @@ func TestPluginPinned(t *testing.T) {
 	}
 }
 
+// The checksum beside a process is that of the program that it runs, never that
+// of one that was put in its place.
+func TestChecksumOfAReplacedProgram(t *testing.T) {
+	dir := plugins(t, "good")
+	path := filepath.Join(dir, "wring-plugin-good")
+	digest := catalog.New(catalog.Config{}).Checksum(path)
+	r := newReal(t, catalog.Config{SelfDir: dir}, nil)
+	l := r.acquire("good")
+	pid := r.status("good").PID
+	if s := r.status("good"); pid == 0 || s.SHA256 != digest || digest == "" {
+		t.Errorf("status %+v, want checksum %s", s, digest)
+	}
+	if err := os.WriteFile(path+".new", []byte("#!/bin/sh\nexit 1\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
+	if s := r.status("good"); s.PID != pid || s.SHA256 != "" {
+		t.Errorf("status %+v, which has the checksum of a program that does not run", s)
+	}
+	r.measure(l)
+	l.Release()
+}
+
 func TestPluginSeesNothingOfTheHostsEnvironment(t *testing.T) {
 	t.Setenv("WRING_TEST_SECRET", "1")
 	t.Setenv("WRING_TEST_ALLOWED", "2")

@@ -49,8 +49,9 @@ type Status struct {
 	// Version and Engine are what it said of itself when it was last up.
 	Version string `json:"version,omitempty"`
 	Engine  string `json:"engine,omitempty"`
-	// SHA256 of the program in hexadecimal; Pinned when the configuration asks
-	// for that one.
+	// SHA256 of the program in hexadecimal: of the one that the process with PID
+	// runs, empty when another lies at Path by now. Pinned when the configuration
+	// asks for that one.
 	SHA256 string `json:"sha256,omitempty"`
 	Pinned bool   `json:"pinned"`
 	// Leases is how many users it has now, those of all processes together.

@@ -88,7 +88,7 @@ func (t *turn) adjust(to config.Store) {
 	if now := t.pace.Rate(); now != before {
 		t.repaced.Store(true)
 		// A backend that takes no new limit is told of in a warning.
-		t.runner.logger.Info("the limit has changed, and what is under way is told",
+		t.runner.logger.Info("the limit has changed and the backend is told",
 			"store", t.store.Name, "from", limitText(before), "to", limitText(now))
 	}
 	if t.rank.set(to.IOPriority) {

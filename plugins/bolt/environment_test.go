@@ -47,11 +47,11 @@ func TestPermission(t *testing.T) {
 		measured string
 		dirMode  os.FileMode // of a directory of one's own; 0 for another's
 	}{
-		{"a store of another", 0o600, 0, "measured permission=true\n", 0},
-		{"a store that may only be read", 0o644, 0, "measured permission=false\n", 0},
-		{"one's own store in another's directory", 0o600, nobody, "measured permission=false\n", 0},
+		{"a store of another", 0o600, 0, "measured not permitted\n", 0},
+		{"a store that may only be read", 0o644, 0, "measured at every depth\n", 0},
+		{"one's own store in another's directory", 0o600, nobody, "measured at every depth\n", 0},
 		// Such a directory can be written to, but not synced.
-		{"a directory that may not be read", 0o600, nobody, "measured permission=false\n", 0o300},
+		{"a directory that may not be read", 0o600, nobody, "measured at every depth\n", 0o300},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := openDir(t)

@@ -80,9 +80,17 @@ func play(role, path string) error {
 	case "torture": // a role of the campaign
 		return playTorture(argument, path)
 	case "unprivileged": // measures and compacts, and says how that fails
-		_, measured := New().Fragmentation(context.Background(), sdk.FragmentationRequest{Store: sdk.Store{Path: path}})
+		measured := "at every depth"
+		for _, depth := range []sdk.Depth{sdk.DepthQuick, sdk.DepthSampled, sdk.DepthExact} {
+			_, err := New().Fragmentation(context.Background(), sdk.FragmentationRequest{Store: sdk.Store{Path: path}, Depth: depth})
+			if errors.Is(err, sdk.ErrPermission) {
+				measured = "not permitted"
+			} else if err != nil {
+				measured = err.Error()
+			}
+		}
 		_, compacted := New().Compact(context.Background(), request(path), func(sdk.Progress) {})
-		fmt.Printf("measured permission=%v\n", errors.Is(measured, sdk.ErrPermission))
+		fmt.Println("measured", measured)
 		fmt.Printf("compacted permission=%v hint=%v: %v\n", errors.Is(compacted, sdk.ErrPermission), sdk.HintOf(compacted) != "", compacted)
 		return nil
 	}

@@ -1,9 +1,11 @@
 package probe_test
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/wringdb/wring/plugins/bolt/bolttest"
+	"github.com/wringdb/wring/plugins/bolt/internal/page"
 	"github.com/wringdb/wring/plugins/bolt/internal/probe"
 )
 
@@ -119,6 +122,51 @@ func TestSampleKeepsToItsBudget(t *testing.T) {
 			if m.BytesRead < 100 || m.SampledNodes > exact.SampledNodes {
 				t.Errorf("%s, %d pages: %d of %d nodes and %d bytes were read", name, limit, m.SampledNodes, exact.SampledNodes, m.BytesRead)
 			}
+		}
+	}
+}
+
+// sparse makes a file of an empty root and many free pages.
+func sparse(t *testing.T, highWater, free int) string {
+	t.Helper()
+	const size = 4 << 10
+	listed := page.HeaderSize + 8*(1+free)
+	meta := page.Meta{PageSize: size, Root: 2, Freelist: 3, HighWater: page.ID(highWater), TxID: 2}
+	head := make([]byte, 3*size+(listed+size-1)/size*size)
+	page.PutMeta(head, meta)
+	page.PutTable(head[2*size:], 2, true, 0, nil)
+	list := head[3*size:]
+	page.PutFreelist(list, 3)
+	binary.NativeEndian.PutUint16(list[10:], 0xFFFF) // the count follows
+	binary.NativeEndian.PutUint32(list[12:], uint32(len(list)/size-1))
+	binary.NativeEndian.PutUint64(list[page.HeaderSize:], uint64(free))
+	for i := range free {
+		binary.NativeEndian.PutUint64(list[page.HeaderSize+8*(1+i):], uint64(highWater-free+i))
+	}
+	path := filepath.Join(t.TempDir(), "a.db")
+	if err := os.WriteFile(path, head, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, meta.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestQuickDoesNotReadALongFreelist(t *testing.T) {
+	for _, test := range []struct {
+		free    int
+		picture bool
+		most    int64 // bytes
+	}{
+		{1 << 16, true, 1<<19 + 1<<10},
+		{1<<16 + 1, false, 1 << 10},
+		{1 << 20, false, 1 << 10},
+	} {
+		path := sparse(t, 1<<21, test.free)
+		m := measure(t, path, probe.Config{Depth: probe.Quick, Picture: true})
+		if m.FreePages != int64(test.free) || (m.Map != nil) != test.picture || m.BytesRead > test.most {
+			t.Errorf("%d free pages: %d found, picture %v, %d bytes read", test.free, m.FreePages, m.Map != nil, m.BytesRead)
 		}
 	}
 }

@@ -90,6 +90,10 @@ bench-bolt: ## measure the bolt backend beside bbolt and etcdutl
 bench-etcd: ## a real etcd starts on what wring compacted, and its hash is the same
 	cd bench/bolt && go test -count=1 -v -run TestEtcd .
 
+.PHONY: predict-bolt
+predict-bolt: ## hold what a sample foretells of a bbolt file against what comes back
+	WRING_BOLT_TEST_LARGE=1 go test -count=1 -v -timeout 60m -run TestPrediction ./plugins/bolt
+
 ##@ Check
 
 .PHONY: check

@@ -31,6 +31,7 @@ import (
 //	fail         fails always
 //	slow         works for half a minute, can be cancelled, and leaves a file
 //	             while it works
+//	no-room      finds too little space, and says so when it measures
 //	fine         works
 func badPluginMain() {
 	mode := "fine"
@@ -70,7 +71,7 @@ func (badBackend) Describe(context.Context) (sdk.Description, error) {
 }
 
 // Fragmentation says that 8 of 10 MiB are free until the store was compacted.
-func (badBackend) Fragmentation(_ context.Context, req sdk.FragmentationRequest) (sdk.Fragmentation, error) {
+func (b badBackend) Fragmentation(_ context.Context, req sdk.FragmentationRequest) (sdk.Fragmentation, error) {
 	content, err := os.ReadFile(req.Store.Path)
 	if err != nil {
 		return sdk.Fragmentation{}, err
@@ -82,7 +83,14 @@ func (badBackend) Fragmentation(_ context.Context, req sdk.FragmentationRequest)
 	if req.Mode == "auto" {
 		f.Mode, f.Note = "only", "there is no other"
 	}
+	if b.mode == "no-room" {
+		f.Obstacle = noRoom(req.Store)
+	}
 	return f, nil
+}
+
+func noRoom(store sdk.Store) *sdk.Error {
+	return sdk.Errorf(sdk.ErrNoSpace, "copy %s: 8.0 MiB are needed, 1.0 MiB is free", store.Path).WithHint("make room")
 }
 
 // Compact misbehaves.
@@ -102,6 +110,8 @@ func (b badBackend) Compact(ctx context.Context, req sdk.CompactRequest, report 
 		return sdk.CompactResult{}, ctx.Err()
 	case "hang":
 		forEver()
+	case "no-room":
+		return sdk.CompactResult{}, noRoom(req.Store)
 	case "panic":
 		panic("page 17 is not there")
 	case "fail", "fail-once":

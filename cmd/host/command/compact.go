@@ -217,9 +217,9 @@ func (s *session) showRun(run history.Run, single bool) error {
 }
 
 func (s *session) printRun(run history.Run) {
-	t := newTable("STORE", "OUTCOME", ">BEFORE", ">AFTER", ">RECLAIMED", ">TOOK", ">PAUSE", "VERIFIED")
+	t := newTable("STORE", "OUTCOME", "MODE", ">BEFORE", ">AFTER", ">RECLAIMED", ">TOOK", ">PAUSE", "VERIFIED")
 	for _, r := range run.Results {
-		t.add(r.Store, string(r.Outcome), size(r.TotalBytesBefore), size(r.TotalBytesAfter),
+		t.add(r.Store, string(r.Outcome), orDash(r.Mode), size(r.TotalBytesBefore), size(r.TotalBytesAfter),
 			signed(r.ReclaimedBytes), milliseconds(r.DurationMS), milliseconds(r.PauseMS), verified(r))
 	}
 	t.print(s.Out)

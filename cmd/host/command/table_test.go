@@ -32,6 +32,35 @@ func TestSpan(t *testing.T) {
 	}
 }
 
+// Most figures end in their unit; what is counted begins with it.
+func TestMetricHasItsUnit(t *testing.T) {
+	for name, want := range map[string]string{
+		"bytes_read": "3.0 MiB", "free_bytes": "3.0 MiB", "bytes": "3.0 MiB", "freelist_kbytes_x": "3145728", "pages": "3145728",
+	} {
+		if got := metric(name, 3<<20); got != want {
+			t.Errorf("%s is %s, want %s", name, got, want)
+		}
+	}
+	if got := metric("fill_ratio", 0.25); got != percent(0.25) {
+		t.Errorf("a ratio is %s", got)
+	}
+}
+
+// Who cancels waits for the host no longer than need be: it is asked often at
+// first, for the moment that most take, and less often then.
+func TestPollAfter(t *testing.T) {
+	for waited, most := range map[time.Duration]time.Duration{
+		0: 20 * time.Millisecond, 900 * time.Millisecond: 20 * time.Millisecond, 5 * time.Second: 200 * time.Millisecond,
+	} {
+		if got := pollAfter(waited); got <= 0 || got > most {
+			t.Errorf("after %s: %s, want at most %s", waited, got, most)
+		}
+	}
+	if pollAfter(time.Minute) < 100*time.Millisecond {
+		t.Error("a host with many stores is asked without a pause")
+	}
+}
+
 func TestTableAlignsFiguresToTheRight(t *testing.T) {
 	table := newTable("NAME", ">SIZE", "WHY")
 	table.add("größer", "10 B", "")

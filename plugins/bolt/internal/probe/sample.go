@@ -203,11 +203,11 @@ func (s *sampler) height(refs []ref) ([]ref, error) {
 func (s *sampler) packed(p *packer, b *sampledBucket) {
 	switch value, inline := p.inline(); {
 	case b.partial:
-		b.sums.packed += b.weight * p.partial()
+		b.packed += b.weight * p.partial()
 	case !inline:
-		b.sums.packed += b.weight * float64(p.finish())
+		b.packed += b.weight * float64(p.finish())
 	default: // it becomes a part of its parent's entry
-		b.sums.packed += b.weight * float64(value) / float64(p.rule.Limit())
+		b.packed += b.weight * float64(value) / float64(p.rule.Limit())
 	}
 }
 

@@ -139,8 +139,8 @@ func (c *campaign) checkError(err error, op replace.Op, swapped bool, f fault) e
 	case f.errno != unix.EIO:
 		want = sdk.ErrNoSpace
 	}
-	if !errors.Is(err, want) || want != sdk.ErrInternal && sdk.HintOf(err) == "" {
-		return fmt.Errorf("the error is not of kind %v, or has no hint (%q): %w", want, sdk.HintOf(err), err)
+	if !errors.Is(err, want) || !errors.Is(want, sdk.ErrInternal) && sdk.HintOf(err) == "" {
+		return fmt.Errorf("the error is not of kind %w, or has no hint (%q): %w", want, sdk.HintOf(err), err)
 	}
 	return nil
 }

@@ -196,6 +196,7 @@ func (s *state) apply(op replace.Op) error {
 		return nil
 	case replace.OpRelease:
 		return nil
+	default: // of a file by its name
 	}
 	number, ok := s.names[op.Path]
 	if !ok {
@@ -245,6 +246,7 @@ func (r rename) apply(names map[string]int) {
 		if to, okToo := names[r.to]; ok && okToo {
 			names[r.from], names[r.to] = to, from
 		}
+	default: // no other operation changes a name
 	}
 }
 
@@ -270,6 +272,7 @@ func (s *state) change(c *content, op replace.Op) {
 	case replace.OpAttributes:
 		of := s.files[store].durable
 		c.mode, c.uid, c.gid = of.mode, of.uid, of.gid
+	default: // no other operation changes a content
 	}
 }
 

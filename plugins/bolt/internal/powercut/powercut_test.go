@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	old = "old old old"
-	new = "new"
+	old   = "old old old"
+	fresh = "new"
 )
 
 // record makes a replacement of old by new, and returns its journal.
@@ -43,7 +43,7 @@ func record(t *testing.T, exchange func(a, b string) error) *powercut.Journal {
 		t.Fatal(err)
 	}
 	defer temp.Discard()
-	if _, err := temp.WriteAt([]byte(new), 0); err != nil {
+	if _, err := temp.WriteAt([]byte(fresh), 0); err != nil {
 		t.Fatal(err)
 	}
 	r := replace.Replacement{

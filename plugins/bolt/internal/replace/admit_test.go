@@ -44,6 +44,7 @@ func TestNewFileIsLockedUntilItsNameIsSynced(t *testing.T) {
 			if !free() {
 				t.Error("the new file is locked yet after its name was synced")
 			}
+		default:
 		}
 		return nil
 	})

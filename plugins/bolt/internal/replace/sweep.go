@@ -149,7 +149,7 @@ func (s sweeper) unused(name string, version uint64) error {
 	defer f.Close()
 	now, err := s.state(f)
 	if err != nil {
-		return nil //nolint:nilerr // a file that nobody can open is a temp that was not completed
+		return nil // a file that nobody can open is a temp that was not completed
 	}
 	if now.Version > version {
 		return ErrWritten

@@ -65,6 +65,13 @@ clean: ## remove what build, demo and benchmarks leave
 test: ## run the tests of this module and of the examples
 	@$(call in_modules,go test $(TESTFLAGS) ./...)
 
+# Where the campaign's randomness begins: make torture-bolt SEED=7
+SEED ?= 1
+
+.PHONY: torture-bolt
+torture-bolt: build ## kill, starve and cut the power of bolt compactions; a slice of it is in make test
+	go test -count=1 -timeout 60m -v -run '^TestTorture$$' ./plugins/bolt -torture.whole -torture.seed $(SEED)
+
 # How long each target is fuzzed: make fuzz-bolt FUZZTIME=5m
 FUZZTIME ?= 1m
 

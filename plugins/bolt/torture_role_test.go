@@ -63,6 +63,7 @@ func playTorture(arguments, path string) error {
 func compactHooked(path, mode string, hook replace.Hook) error {
 	b := newBackend()
 	b.hook = hook
+	b.lockWait = time.Second // among writers that come and go
 	request := fullRequest(path)
 	request.Mode = mode
 	if mode == rewriteRename {

@@ -4,6 +4,7 @@ package bolt
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
 
 	"github.com/wringdb/wring/sdk"
 )
@@ -25,7 +27,7 @@ func (c *campaign) waiters() {
 	const kind = "waiting writers"
 	rounds := 10
 	if c.whole {
-		rounds = 300
+		rounds = 150
 	}
 	dir, err := os.MkdirTemp(c.scratch, "")
 	if err != nil {
@@ -83,14 +85,25 @@ func (c *campaign) add(kind, what string, n int) {
 	c.count(kind).notes[what] += n
 }
 
+// Operations of a compaction of a small store: the first one after the exchange,
+// and one that it does not come to.
+const (
+	afterExchange = 8
+	never         = 1000
+)
+
 // compactAmongWriters compacts once the lock can be had, in one way or another,
 // and sweeps if that was killed.
 func (c *campaign) compactAmongWriters(kind, path string, aside map[string]bool, random *rand.Rand) error {
 	// Where files cannot be exchanged, a kill between the rename and the spoiling
 	// loses what is written then: that mode is not killed.
-	mode, at := tortureModes()[random.IntN(3)], 1000
-	if mode != rewriteRename && random.IntN(2) == 0 {
-		at = random.IntN(16)
+	mode, at := tortureModes()[random.IntN(3)], never
+	if mode == ModePunch && random.IntN(2) == 0 {
+		at = random.IntN(4)
+	}
+	if mode == ModeRewrite {
+		// Mostly after the exchange, when the old file is not spoilt yet.
+		at = []int{never, random.IntN(16), afterExchange, afterExchange + 1, afterExchange + 2}[random.IntN(5)]
 	}
 	for deadline := time.Now().Add(time.Minute); ; {
 		err := perform(fmt.Sprintf("%s %s %d", roleCompact, mode, at), path)
@@ -100,6 +113,7 @@ func (c *campaign) compactAmongWriters(kind, path string, aside map[string]bool,
 			return nil
 		case wasKilled(err):
 			c.note(kind, "compactions that were killed")
+			time.Sleep(time.Duration(random.Int64N(int64(150 * time.Millisecond)))) // until the next start
 			return c.sweepAmongWriters(kind, path, aside)
 		case !strings.Contains(err.Error(), "it is locked by") || time.Now().After(deadline):
 			return err
@@ -123,7 +137,7 @@ func (c *campaign) sweepAmongWriters(kind, path string, aside map[string]bool) e
 			if globErr != nil || len(kept) != 1 || !strings.Contains(err.Error(), kept[0]) {
 				return fmt.Errorf("kept are %q: %w", kept, err)
 			}
-			keys, err := keysIn(kept[0])
+			keys, err := takeAside(kept[0])
 			if err != nil {
 				return err
 			}
@@ -131,13 +145,37 @@ func (c *campaign) sweepAmongWriters(kind, path string, aside map[string]bool) e
 				aside[key] = true
 			}
 			c.note(kind, "old files that were kept, with what was written to them")
-			if err := os.Remove(kept[0]); err != nil {
-				return err
-			}
 		default:
 			return err
 		}
 	}
+}
+
+// takeAside returns the keys in an old file and removes it. Other writers may
+// wait for its lock still: they must not write to it any more.
+func takeAside(path string) (map[string]bool, error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		return nil, err
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	spoilt := bytes.Repeat([]byte{0xFF}, 3*os.Getpagesize())
+	if _, err := f.WriteAt(spoilt, 0); err != nil {
+		return nil, err
+	}
+	aside := filepath.Join(filepath.Dir(path), "aside")
+	if err := errors.Join(os.WriteFile(aside, content, 0o600), os.Remove(path)); err != nil {
+		return nil, err
+	}
+	keys, err := keysIn(aside)
+	return keys, errors.Join(err, os.Remove(aside))
 }
 
 // keysIn are the keys that writers have written to a file, which is sound.

@@ -38,7 +38,7 @@ func (c *campaign) waiters() {
 		c.t.Fatal(err)
 	}
 	var writers []*writerProcess
-	for _, name := range []string{"anna", "bert", "carl"} {
+	for _, name := range []string{"anna", "bert", "carl", "dora", "emil"} {
 		writers = append(writers, c.startWriter(name, path))
 	}
 	aside := map[string]bool{}
@@ -113,7 +113,7 @@ func (c *campaign) compactAmongWriters(kind, path string, aside map[string]bool,
 			return nil
 		case wasKilled(err):
 			c.note(kind, "compactions that were killed")
-			time.Sleep(time.Duration(random.Int64N(int64(150 * time.Millisecond)))) // until the next start
+			time.Sleep(time.Duration(random.Int64N(int64(80 * time.Millisecond)))) // until the next start
 			return c.sweepAmongWriters(kind, path, aside)
 		case !strings.Contains(err.Error(), "it is locked by") || time.Now().After(deadline):
 			return err

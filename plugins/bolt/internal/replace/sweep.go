@@ -160,21 +160,14 @@ func (s sweeper) unused(name string, version uint64) error {
 // retire locks the old file and returns what is to be spoilt of it before it is
 // removed: that which the replacement did not come to.
 func (s sweeper) retire(old *os.File, version uint64) ([]Span, error) {
-	// One that is spoilt needs no lock: whoever has it finds that out.
-	if _, err := s.state(old); errors.Is(err, ErrInvalid) {
-		return nil, nil
+	if err := unix.Flock(int(old.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, s.inUse(old)
 	} else if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(old.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("%s %w", holder.Describe(holder.Of(old)), ErrHeld)
-		}
 		return nil, fmt.Errorf("lock it: %w", err)
 	}
 	now, err := s.state(old)
 	if errors.Is(err, ErrInvalid) {
-		return nil, nil
+		return nil, nil // spoilt already
 	}
 	if err != nil {
 		return nil, err
@@ -192,6 +185,19 @@ func (s sweeper) retire(old *os.File, version uint64) ([]Span, error) {
 		return nil, nil // somebody has given it another name: it is theirs
 	}
 	return now.Poison, nil
+}
+
+// inUse returns nil for a file that is spoilt: whoever has its lock finds that
+// out. It is read twice, as once could fall together with two commits.
+func (s sweeper) inUse(old *os.File) error {
+	for range 2 {
+		if _, err := s.state(old); err != nil && !errors.Is(err, ErrInvalid) {
+			return err
+		} else if err == nil {
+			return fmt.Errorf("%s %w", holder.Describe(holder.Of(old)), ErrHeld)
+		}
+	}
+	return nil
 }
 
 // syncDir makes sure that the new file keeps its name before the old one, which

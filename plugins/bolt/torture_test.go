@@ -50,6 +50,7 @@ func TestTorture(t *testing.T) {
 		{"full disk", c.fullDisks},
 		{"power cuts", c.powerCuts},
 		{"power cuts in a sweep", c.powerCutsInSweeps},
+		{"power cuts after writes", c.powerCutsAfterWrites},
 		{"waiting writers", c.waiters},
 	}
 	if c.whole {

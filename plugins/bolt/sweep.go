@@ -36,15 +36,16 @@ func readState(f *os.File) (replace.State, error) {
 }
 
 // stateOf says how to make a file useless: the magic and the checksum lie at
-// the start of both meta pages. The older one goes first, as bbolt would fall
-// back to it and give the next transaction a number that was used before.
+// the start of both metas. The older one goes first, as bbolt would fall back
+// to it and give the next transaction a number that was used before. The headers
+// of their pages stay: bbolt's own check demands them of a file whose newer meta
+// is whole yet.
 func stateOf(meta page.Meta) replace.State {
-	older := 1 - meta.Page
+	spoilt := func(id page.ID) replace.Span {
+		return replace.Span{Offset: meta.Offset(id) + page.HeaderSize, Length: page.MinPageSize - page.HeaderSize}
+	}
 	return replace.State{
 		Version: meta.TxID,
-		Poison: []replace.Span{
-			{Offset: meta.Offset(older), Length: page.MinPageSize},
-			{Offset: meta.Offset(meta.Page), Length: page.MinPageSize},
-		},
+		Poison:  []replace.Span{spoilt(1 - meta.Page), spoilt(meta.Page)},
 	}
 }

@@ -51,6 +51,7 @@ func TestTorture(t *testing.T) {
 		{"power cuts", c.powerCuts},
 		{"power cuts in a sweep", c.powerCutsInSweeps},
 		{"power cuts after writes", c.powerCutsAfterWrites},
+		{"power cuts after faults", c.powerCutsAfterFaults},
 		{"waiting writers", c.waiters},
 	}
 	if c.whole {

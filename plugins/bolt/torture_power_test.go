@@ -248,17 +248,19 @@ func (c *campaign) brokenProtocols() {
 
 // noticed makes sure that cuts in a journal are found to lose something.
 func (c *campaign) noticed(what string, s *subject, journal *powercut.Journal) {
-	c.noticedBy(what, s, journal, func(dir string, at int, random *rand.Rand) error {
-		return c.cut(dir, s, journal, at, powercut.Journalled, random)
+	c.noticedBy(what, s, func(dir string, random *rand.Rand) error {
+		return c.cut(dir, s, journal, random.IntN(len(journal.Ops())+1), powercut.Journalled, random)
 	})
 }
 
-func (c *campaign) noticedBy(what string, s *subject, journal *powercut.Journal, cut func(dir string, at int, random *rand.Rand) error) {
-	const kind, tries = "a mistake that must be noticed", 300
+// noticedBy makes cuts until one finds what is lost. A mistake that shows in one
+// of a hundred cuts is missed by one campaign of ten thousand.
+func (c *campaign) noticedBy(what string, s *subject, cut func(dir string, random *rand.Rand) error) {
+	const kind, tries = "a mistake that must be noticed", 1000
 	c.one(kind, s.name+", "+what, func(_ string, random *rand.Rand) error {
 		for i := range tries {
 			err := c.try(fmt.Sprint(what, i), func(dir string, _ *rand.Rand) error {
-				return cut(dir, random.IntN(len(journal.Ops())+1), random)
+				return cut(dir, random)
 			})
 			if err != nil {
 				return nil //nolint:nilerr // that is what it is to find

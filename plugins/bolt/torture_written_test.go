@@ -128,8 +128,8 @@ func (c *campaign) powerCutsAfterFaults() {
 		if s.name == "append" {
 			what := "no sync between the parts that are spoilt, " + mode
 			broken := journal.Without(func(_ int, op replace.Op) bool { return op.Kind == replace.OpSyncOld })
-			c.noticedBy(what, s, broken, func(dir string, at int, random *rand.Rand) error {
-				return c.cutUnsyncedDirectory(kind, dir, s, broken, at, random)
+			c.noticedBy(what, s, func(dir string, random *rand.Rand) error {
+				return c.cutUnsyncedDirectory(kind, dir, s, broken, len(broken.Ops()), random)
 			})
 		}
 		for at := swapped; at <= len(journal.Ops()); at++ {

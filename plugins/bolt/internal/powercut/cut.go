@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/wringdb/wring/plugins/bolt/internal/replace"
@@ -52,7 +53,9 @@ func (j *Journal) Cut(n int, names Names, random *rand.Rand) (*Image, error) {
 			r.apply(image.names)
 		}
 	}
-	for _, number := range image.names {
+	// In an order of their own, so that equal randomness makes equal images.
+	for _, name := range slices.Sorted(maps.Keys(image.names)) {
+		number := image.names[name]
 		if _, ok := image.files[number]; !ok {
 			image.files[number] = s.torn(s.files[number], random)
 		}

@@ -64,7 +64,7 @@ func states(t *testing.T, journal *powercut.Journal, n int, names powercut.Names
 	t.Helper()
 	found := map[string]bool{}
 	random := randv2.New(randv2.NewPCG(1, uint64(n)))
-	for range 400 {
+	for range 150 {
 		image, err := journal.Cut(n, names, random)
 		if err != nil {
 			t.Fatal(err)

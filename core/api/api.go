@@ -60,6 +60,9 @@ type State string
 const (
 	// Healthy: looked at in time, without failures.
 	Healthy State = "healthy"
+	// Away: the application that owns the store did not answer when it was last
+	// asked. It is no failure, and tells nothing of the store.
+	Away State = "away"
 	// Overdue: the last success is longer ago than the schedule allows.
 	Overdue State = "overdue"
 	// Degraded: three runs or more have failed in a row.

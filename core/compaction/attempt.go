@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -156,12 +157,18 @@ func (t *turn) question() question {
 	return question{ctx: t.ctx, store: t.store, found: t.store.Name != t.configured}
 }
 
+// pauseMS rounds up: writers that were held up for less than a millisecond were
+// held up all the same.
+func pauseMS(pause time.Duration) int64 {
+	return (pause + time.Millisecond - 1).Milliseconds()
+}
+
 // compacted fills in the result of a compaction that has succeeded.
 func (t *turn) compacted(d policy.Decision, done sdk.CompactResult) verdict {
 	r := &t.result
 	r.TotalBytesBefore, r.TotalBytesAfter = done.Before.TotalBytes, done.After.TotalBytes
 	r.ReclaimedBytes = done.ReclaimedBytes
-	r.DurationMS, r.PauseMS = done.Duration.Milliseconds(), done.Pause.Milliseconds()
+	r.DurationMS, r.PauseMS = done.Duration.Milliseconds(), pauseMS(done.Pause)
 	r.Mode = done.Mode
 	if v := done.Verification; v != nil {
 		if v.DigestBefore != v.DigestAfter || v.ItemsBefore != v.ItemsAfter {

@@ -146,10 +146,19 @@ func (a *access) find(ctx context.Context) error {
 		for i, s := range stores {
 			names[i] = s.Name
 		}
-		return sdk.Errorf(sdk.ErrNotFound, "the owner at %s has no store %q", a.store.Owner, a.store.Name).
-			WithHint("call the store in the configuration as its owner does: %s", strings.Join(names, ", "))
+		return noSuchStore(a.store.Owner, a.store.Name, names)
 	}
 	return nil
+}
+
+// noSuchStore is the error of a store that its owner does not know.
+func noSuchStore(owner, name string, names []string) error {
+	if len(names) == 0 {
+		return sdk.Errorf(sdk.ErrNotFound, "the owner at %s has no store %q: it has none at all now", owner, name).
+			WithHint("look at the application: it may not have opened its stores yet")
+	}
+	return sdk.Errorf(sdk.ErrNotFound, "the owner at %s has no store %q: it has %s", owner, name, strings.Join(names, ", ")).
+		WithHint("call the store in the configuration as its owner does")
 }
 
 func (a *access) sweep(ctx context.Context) ([]string, error) {

@@ -247,7 +247,12 @@ func message(r history.Result) string {
 	if r.Outcome != history.Compacted {
 		return r.Reason
 	}
-	return fmt.Sprintf("%s given back in %s; %s", sdk.FormatBytes(r.ReclaimedBytes), time.Duration(r.DurationMS)*time.Millisecond, r.Reason)
+	took := func(ms int64) time.Duration { return time.Duration(ms) * time.Millisecond }
+	text := fmt.Sprintf("%s given back in %s", sdk.FormatBytes(r.ReclaimedBytes), took(r.DurationMS))
+	if r.PauseMS > 0 {
+		text += fmt.Sprintf(", writers held up for %s", took(r.PauseMS))
+	}
+	return text + "; " + r.Reason
 }
 
 // eventOf is the event that tells about an outcome. What is not there to say

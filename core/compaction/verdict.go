@@ -92,9 +92,13 @@ func (q question) judgeCompact(c called, doubt bool) verdict {
 			reason: silent.Error() + ", so it was cancelled",
 		}
 	case q.isCancelled(c.err):
+		by := ""
+		if q.store.Owner != "" && q.ctx.Err() == nil {
+			by = " by its owner"
+		}
 		return verdict{
 			outcome: history.Cancelled, code: history.CodeCancelled, err: c.err,
-			reason: "cancelled during the compaction; the store is as it was",
+			reason: "cancelled during the compaction" + by + "; the store is as it was",
 		}
 	case errors.Is(c.err, sdk.ErrBusy) && doubt:
 		return verdict{

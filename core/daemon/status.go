@@ -3,12 +3,14 @@ package daemon
 import (
 	"cmp"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/wringdb/wring/core/api"
 	"github.com/wringdb/wring/core/config"
 	"github.com/wringdb/wring/core/event"
 	"github.com/wringdb/wring/core/history"
+	"github.com/wringdb/wring/core/supervise"
 )
 
 // Status is a picture of the host, without measuring.
@@ -23,9 +25,20 @@ func (h *host) Status() api.Status {
 	now := time.Now()
 	active := h.runner.Active()
 	for _, s := range current.Stores {
-		status.Stores = append(status.Stores, h.storeStatus(s, now, active))
+		store := h.storeStatus(s, now, active)
+		if store.State == api.Healthy && isAway(s, status.Plugins) {
+			store.State = api.Away
+		}
+		status.Stores = append(status.Stores, store)
 	}
 	return status
+}
+
+// isAway says whether the owner of a store did not answer when it was last asked.
+func isAway(s config.Store, backends []supervise.Status) bool {
+	return s.Owner != "" && slices.ContainsFunc(backends, func(b supervise.Status) bool {
+		return b.Kind == supervise.KindOwner && b.Path == s.Owner && b.State == supervise.StateAway
+	})
 }
 
 func (h *host) storeStatus(s config.Store, now time.Time, active map[string]event.Progress) api.StoreStatus {

@@ -53,7 +53,7 @@ type Result struct {
 	PredictedBytes int64 `json:"predicted_bytes"`
 
 	DurationMS int64 `json:"duration_ms"`
-	// PauseMS is how long writers of the store were held up.
+	// PauseMS is how long writers of the store were held up, rounded up.
 	PauseMS int64  `json:"pause_ms"`
 	Mode    string `json:"mode"`
 

@@ -76,7 +76,7 @@ func (s *Supervisor) pluginStatus(p *plugin) (Status, *process) {
 	status := Status{
 		Name: p.name, Kind: KindPlugin, State: StateStopped,
 		Path: p.program.Path, SHA256: p.program.SHA256, Pinned: p.program.Pinned,
-		Version: p.desc.Version, Engine: p.desc.Engine,
+		Backend: p.desc.Name, Version: p.desc.Version, Engine: p.desc.Engine,
 		Restarts: p.restarts, Processes: len(p.processes), LastLines: p.tail.list(),
 	}
 	if p.lastErr != nil {
@@ -111,7 +111,7 @@ func (s *Supervisor) pluginStatus(p *plugin) (Status, *process) {
 func (o *owner) status() Status {
 	status := Status{
 		Name: o.socket, Kind: KindOwner, State: o.state, Path: o.socket,
-		Version: o.desc.Version, Engine: o.desc.Engine,
+		Backend: o.desc.Name, Version: o.desc.Version, Engine: o.desc.Engine,
 		StartedAt: o.since, Leases: len(o.leases),
 	}
 	if o.lastErr != nil {

@@ -46,7 +46,8 @@ type Status struct {
 	// Processes is how many processes of a plugin are running, warm ones and
 	// those on their way out among them.
 	Processes int `json:"processes,omitempty"`
-	// Version and Engine are what it said of itself when it was last up.
+	// Backend, Version and Engine are what it said of itself when it was last up.
+	Backend string `json:"backend,omitempty"`
 	Version string `json:"version,omitempty"`
 	Engine  string `json:"engine,omitempty"`
 	// SHA256 of the program in hexadecimal: of the one that the process with PID

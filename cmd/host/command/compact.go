@@ -220,7 +220,7 @@ func (s *session) printRun(run history.Run) {
 	t := newTable("STORE", "OUTCOME", "MODE", ">BEFORE", ">AFTER", ">RECLAIMED", ">TOOK", ">PAUSE", "VERIFIED")
 	for _, r := range run.Results {
 		t.add(r.Store, string(r.Outcome), orDash(r.Mode), size(r.TotalBytesBefore), size(r.TotalBytesAfter),
-			signed(r.ReclaimedBytes), milliseconds(r.DurationMS), milliseconds(r.PauseMS), verified(r))
+			signed(r.ReclaimedBytes), milliseconds(r.DurationMS), paused(r), verified(r))
 	}
 	t.print(s.Out)
 	fmt.Fprintln(s.Out)
@@ -232,6 +232,15 @@ func (s *session) printRun(run history.Run) {
 		fmt.Fprintf(s.Out, "\n%d stores in %s, %s given back\n", len(run.Results),
 			span(run.FinishedAt.Sub(run.StartedAt).Round(time.Millisecond)), sdk.FormatBytes(run.ReclaimedBytes))
 	}
+}
+
+// paused is how long writers of the store were held up, which says something
+// of what was compacted only.
+func paused(r history.Result) string {
+	if r.Outcome != history.Compacted && r.PauseMS == 0 {
+		return "-"
+	}
+	return milliseconds(r.PauseMS)
 }
 
 func verified(r history.Result) string {

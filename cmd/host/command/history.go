@@ -90,7 +90,7 @@ func (s *session) showRuns(p past, limit int) error {
 		}{nonNil(runs)})
 	}
 	now := time.Now()
-	t := newTable("RUN", "STARTED", "WHY", ">TOOK", "STORE", "OUTCOME", ">RECLAIMED", "REASON")
+	t := newTable("RUN", "STARTED", "WHY", ">TOOK", "STORE", "OUTCOME", ">RECLAIMED", ">PAUSE", "REASON")
 	for _, run := range runs {
 		for i, result := range run.Results {
 			id, started, why, took := run.ID, ago(run.StartedAt, now), string(run.Trigger), ""
@@ -100,7 +100,7 @@ func (s *session) showRuns(p past, limit int) error {
 			if i > 0 {
 				id, started, why, took = "", "", "", ""
 			}
-			t.add(id, started, why, took, result.Store, string(result.Outcome), signed(result.ReclaimedBytes), result.Reason)
+			t.add(id, started, why, took, result.Store, string(result.Outcome), signed(result.ReclaimedBytes), paused(result), result.Reason)
 		}
 	}
 	t.print(s.Out)
@@ -121,7 +121,7 @@ func (s *session) showResults(p past, store string, limit int) error {
 	t := newTable("FINISHED", "OUTCOME", ">BEFORE", ">AFTER", ">RECLAIMED", ">TOOK", ">PAUSE", "REASON")
 	for _, r := range results {
 		t.add(ago(r.FinishedAt, now), string(r.Outcome), size(r.TotalBytesBefore), size(r.TotalBytesAfter),
-			signed(r.ReclaimedBytes), milliseconds(r.DurationMS), milliseconds(r.PauseMS), r.Reason)
+			signed(r.ReclaimedBytes), milliseconds(r.DurationMS), paused(r), r.Reason)
 	}
 	t.print(s.Out)
 	return nil

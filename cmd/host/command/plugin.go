@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,18 +28,21 @@ func newPlugin(s *session) *cobra.Command {
 func newPluginList(s *session) *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
-		Short: "List the plugins that are configured or found",
-		Args:  args(cobra.NoArgs),
+		Short: "List the plugins that are configured or found, and the owners that the host knows",
+		Long: `List the plugins that are configured or found, and the applications that own
+their stores, as far as the running host knows them.`,
+		Args: args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			plugins, err := s.plugins(c.Context())
 			if err != nil {
 				return err
 			}
-			list := plugins.List()
+			list, owners := plugins.List(), s.owners(c.Context())
 			if s.json {
 				return s.printJSON(struct {
-					Plugins []catalog.Found `json:"plugins"`
-				}{nonNil(list)})
+					Plugins []catalog.Found    `json:"plugins"`
+					Owners  []supervise.Status `json:"owners"`
+				}{nonNil(list), nonNil(owners)})
 			}
 			t := newTable("PLUGIN", "STATE", "CONFIGURED", "PINNED", "PROGRAM")
 			for _, p := range list {
@@ -51,8 +55,44 @@ func newPluginList(s *session) *cobra.Command {
 					s.printHint(p.Hint)
 				}
 			}
+			if len(owners) > 0 {
+				fmt.Fprintln(s.Out)
+				s.printOwners(owners)
+			}
 			return nil
 		},
+	}
+}
+
+// owners are the applications that the running host knows; none without a host.
+func (s *session) owners(ctx context.Context) []supervise.Status {
+	host, err := s.client(ctx)
+	if err != nil {
+		return nil
+	}
+	defer host.Close()
+	backends, err := host.Plugins(ctx)
+	if err != nil {
+		return nil
+	}
+	return slices.DeleteFunc(backends, func(b supervise.Status) bool { return b.Kind != supervise.KindOwner })
+}
+
+func (s *session) printOwners(owners []supervise.Status) {
+	t := newTable("OWNER", "STATE", "BACKEND", "LAST ERROR")
+	for _, o := range owners {
+		backend := ""
+		if o.Engine != "" {
+			backend = fmt.Sprintf("%s (%s)", strings.TrimSpace(o.Backend+" "+o.Version), o.Engine)
+		}
+		t.add(o.Name, string(o.State), orDash(backend), orDash(o.LastError))
+	}
+	t.print(s.Out)
+	for _, o := range owners {
+		if o.LastError != "" && o.LastHint != "" {
+			fmt.Fprintf(s.Out, "\n%s:\n", o.Name)
+			s.printHint(o.LastHint)
+		}
 	}
 }
 

@@ -2,7 +2,8 @@
 // scripts in testdata/script. What a script can say beside testscript's own
 // commands is in commands_test.go, files_test.go and json_test.go; the databases
 // that it makes, holds and damages are the work of tool_test.go, and
-// badplugin_test.go is the plugin that misbehaves.
+// badplugin_test.go is the plugin that misbehaves, owner_test.go an application
+// that owns its stores.
 package command_test
 
 import (

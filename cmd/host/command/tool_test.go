@@ -21,15 +21,18 @@ import (
 
 // tools are what `exec tool NAME ARGUMENT...` does in a process of its own.
 var tools = map[string]func(args []string) error{
-	"bolt":     makeBolt,
-	"bolts":    makeManyBolts,
-	"pebble":   makePebble,
-	"digest":   printDigest,
-	"hold":     hold,
-	"truncate": truncate,
-	"metas":    breakMetas,
-	"nobody":   asNobody,
-	"ioclass":  printIOClass,
+	"bolt":       makeBolt,
+	"bolts":      makeManyBolts,
+	"pebble":     makePebble,
+	"digest":     printDigest,
+	"hold":       hold,
+	"truncate":   truncate,
+	"metas":      breakMetas,
+	"nobody":     asNobody,
+	"ioclass":    printIOClass,
+	"owner":      serveOwner,
+	"mute":       mute,
+	"deadsocket": deadSocket,
 }
 
 func toolMain() {

@@ -7,14 +7,16 @@ import (
 	"time"
 
 	"github.com/wringdb/wring/plugins/bolt/internal/content"
+	"github.com/wringdb/wring/plugins/bolt/internal/fault"
+	"github.com/wringdb/wring/plugins/bolt/internal/page"
 	"github.com/wringdb/wring/plugins/bolt/internal/probe"
 	"github.com/wringdb/wring/plugins/bolt/internal/replace"
+	"github.com/wringdb/wring/plugins/bolt/internal/rewrite"
 	"github.com/wringdb/wring/sdk"
 )
 
-// Phases of a compaction, as progress names them.
+// Phases of a compaction, as progress names them, beside those of package rewrite.
 const (
-	phaseCopy    = "copy"
 	phaseSync    = "sync"
 	phaseVerify  = "verify"
 	phaseReplace = "replace"
@@ -40,14 +42,11 @@ func (b *backend) Compact(ctx context.Context, req sdk.CompactRequest, report fu
 		ctx:     ctx,
 		mode:    req.Mode,
 		options: optionsOf(req.Options),
-		meter: &meter{
-			ctx: ctx, now: b.now, report: report,
-			pace: req.Pace,
-		},
+		meter:   rewrite.NewMeter(ctx, b.now, req.Pace, report),
 	}
 	result, err := c.run(req.Store.Path)
 	if err != nil {
-		return sdk.CompactResult{}, explain(doing, err)
+		return sdk.CompactResult{}, fault.Explain(doing, err)
 	}
 	result.Duration = b.now().Sub(began)
 	return result, nil
@@ -59,7 +58,7 @@ type compaction struct {
 	ctx     context.Context
 	mode    string // as asked for
 	options options
-	meter   *meter
+	meter   *rewrite.Meter
 
 	source *source
 	found  probe.Measurement
@@ -67,9 +66,6 @@ type compaction struct {
 	before content.Sum
 	after  content.Sum
 }
-
-// errNotSmaller ends a compaction whose new file is of no use.
-var errNotSmaller = errors.New("the new file is not smaller")
 
 func (c *compaction) run(path string) (sdk.CompactResult, error) {
 	var err error
@@ -140,10 +136,11 @@ func (c *compaction) rewrite() (sdk.CompactResult, error) {
 		return sdk.CompactResult{}, err
 	}
 	defer temp.Discard()
-	if err = c.copyTo(temp); err == nil {
-		err = c.replace(temp)
+	copying := c.copyTo(temp)
+	if c.before, c.after, err = copying.Run(); err == nil {
+		err = c.replace(copying)
 	}
-	if errors.Is(err, errNotSmaller) {
+	if errors.Is(err, rewrite.ErrNotSmaller) {
 		return c.noOp("rewritten, but the new file was not smaller, so the old one was kept"), nil
 	}
 	if err != nil {
@@ -152,15 +149,25 @@ func (c *compaction) rewrite() (sdk.CompactResult, error) {
 	return c.result(), nil
 }
 
+func (c *compaction) copyTo(temp *replace.Temp) *rewrite.Copy {
+	meta := c.found.Meta
+	return &rewrite.Copy{
+		Source: c.source.file, Meta: meta, TreeBytes: c.found.TreePages() * int64(meta.PageSize),
+		Temp: temp, TxID: meta.TxID + 1, Fill: c.options.fill, NoFreelist: meta.Freelist == page.NoFreelist,
+		Most: c.source.size.TotalBytes, Meter: c.meter,
+	}
+}
+
 // replace makes the new file the store.
-func (c *compaction) replace(temp *replace.Temp) error {
+func (c *compaction) replace(copied *rewrite.Copy) error {
+	temp := copied.Temp
 	r := replace.Replacement{
 		Path:    c.source.path,
 		Old:     c.source.file,
 		Temp:    temp,
 		Sync:    func(context.Context) error { return c.sync(temp) },
-		Verify:  func(context.Context) error { return c.verify(temp) },
-		SyncDir: func(dir *os.File) error { return c.meter.finish(dir.Sync) },
+		Verify:  func(context.Context) error { return c.verify(copied) },
+		SyncDir: func(dir *os.File) error { return c.meter.Finish(dir.Sync) },
 		Poison:  stateOf(c.found.Meta).Poison,
 		Release: func() error { return c.source.release(c.backend.now) },
 		Hook:    c.backend.hook,
@@ -173,7 +180,7 @@ func (c *compaction) replace(temp *replace.Temp) error {
 	if err != nil {
 		return err
 	}
-	c.meter.end()
+	c.meter.End()
 	return nil
 }
 
@@ -182,11 +189,34 @@ func (c *compaction) sync(temp *replace.Temp) error {
 	if err != nil {
 		return err
 	}
-	c.meter.begin(phaseSync, "bytes", info.Size())
-	if err := c.meter.await(temp.Sync); err != nil {
+	c.meter.Begin(phaseSync, "bytes", info.Size())
+	if err := c.meter.Await(temp.Sync); err != nil {
 		return err
 	}
-	c.meter.end()
+	c.meter.End()
+	return nil
+}
+
+// verify holds the new file against the old one, and with the option reads it
+// once more, from the disk.
+func (c *compaction) verify(copied *rewrite.Copy) error {
+	info, err := copied.Temp.File.Stat()
+	if err != nil {
+		return err
+	}
+	c.packed = sizeOf(info)
+	if c.packed.AllocatedBytes > c.source.size.AllocatedBytes-int64(c.found.Meta.PageSize) {
+		return rewrite.ErrNotSmaller
+	}
+	if c.options.verify == verifyFull {
+		if c.after, err = copied.ReadBack(); err != nil {
+			return err
+		}
+	}
+	if err := rewrite.Same(c.source.path, c.before, c.after); err != nil {
+		return err
+	}
+	c.meter.Begin(phaseReplace, "files", 1)
 	return nil
 }
 

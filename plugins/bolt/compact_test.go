@@ -19,6 +19,7 @@ import (
 	"github.com/wringdb/wring/plugins/bolt/internal/page"
 	"github.com/wringdb/wring/plugins/bolt/internal/probe"
 	"github.com/wringdb/wring/plugins/bolt/internal/replace"
+	"github.com/wringdb/wring/plugins/bolt/internal/rewrite"
 	"github.com/wringdb/wring/sdk"
 )
 
@@ -142,7 +143,7 @@ func TestCompactKeepsWhatIsSmaller(t *testing.T) {
 	path := generate(t, bolttest.Spec{Seed: 1, LiveBytes: 300 << 10, Shape: bolttest.ShapeDense})
 	c := &compaction{
 		backend: newBackend(), ctx: context.Background(), options: options{fill: 0.2},
-		meter: &meter{ctx: context.Background(), now: time.Now, report: func(sdk.Progress) {}},
+		meter: rewrite.NewMeter(context.Background(), time.Now, nil, func(sdk.Progress) {}),
 	}
 	was := state(t, path)
 	var err error
@@ -159,8 +160,8 @@ func TestCompactKeepsWhatIsSmaller(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer temp.Discard()
-	if err := c.copyTo(temp); !errors.Is(err, errNotSmaller) {
-		t.Errorf("error %v, want errNotSmaller", err)
+	if _, _, err := c.copyTo(temp).Run(); !errors.Is(err, rewrite.ErrNotSmaller) {
+		t.Errorf("error %v, want ErrNotSmaller", err)
 	}
 	temp.Discard()
 	if now := state(t, path); now != was {
@@ -194,7 +195,7 @@ func TestCompactProgress(t *testing.T) {
 	b := newBackend()
 	// A clock that runs makes every look at it worth a report.
 	tick := time.Now()
-	b.now = func() time.Time { tick = tick.Add(reportEvery); return tick }
+	b.now = func() time.Time { tick = tick.Add(time.Second); return tick }
 	var all []sdk.Progress
 	if _, err := b.Compact(context.Background(), fullRequest(path), func(p sdk.Progress) { all = append(all, p) }); err != nil {
 		t.Fatal(err)

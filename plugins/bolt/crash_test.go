@@ -37,7 +37,7 @@ func TestKilledAtEachStep(t *testing.T) {
 		{killAt(replace.OpRename, 1), true, false},
 		{killAt(replace.OpAttributes, 1), true, false},
 		{killAt(replace.OpWrite, 1), true, false},
-		{killIn(phaseCopy), true, false},
+		{killIn("copy"), true, false},
 		{killAt(replace.OpSync, 1), true, false},
 		{killIn(phaseVerify), true, false},
 		{killAt(replace.OpSyncDir, 1), true, false},

@@ -102,7 +102,7 @@ func TestNoSpaceIsForeseen(t *testing.T) {
 	rewrite := request(path)
 	rewrite.Mode = ModeRewrite
 	_, err := New().Compact(context.Background(), rewrite, func(p sdk.Progress) {
-		if p.Phase == phaseCopy {
+		if p.Phase == "copy" {
 			t.Error("began to copy")
 		}
 	})

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"syscall"
 
+	"github.com/wringdb/wring/plugins/bolt/internal/fault"
 	"github.com/wringdb/wring/plugins/bolt/internal/page"
 	"github.com/wringdb/wring/plugins/bolt/internal/probe"
 	"github.com/wringdb/wring/plugins/bolt/internal/punch"
@@ -38,7 +40,7 @@ func (b *backend) Fragmentation(ctx context.Context, req sdk.FragmentationReques
 		if try < replacedTries && errors.Is(err, replace.ErrChanged) {
 			continue
 		}
-		return f, explain(doing, err)
+		return f, fault.Explain(doing, err)
 	}
 }
 
@@ -61,7 +63,7 @@ func (b *backend) measure(ctx context.Context, req sdk.FragmentationRequest) (sd
 	}
 	m, err := probe.Measure(ctx, f, func() (int64, error) { return fileSize(f) }, config)
 	if err != nil {
-		if resolved, linkErr := followLinks(req.Store.Path); linkErr == nil {
+		if resolved, linkErr := filepath.EvalSymlinks(req.Store.Path); linkErr == nil {
 			if changed := replace.Same(resolved, f); errors.Is(changed, replace.ErrChanged) {
 				return sdk.Fragmentation{}, changed
 			}
@@ -89,7 +91,7 @@ func (b *backend) chooseFor(ctx context.Context, f *os.File, req sdk.Fragmentati
 	}
 	measured.Mode, measured.Note = choice.mode, choice.why
 	if choice.lacking != nil {
-		_ = errors.As(explain("compact "+req.Store.Path, choice.lacking), &measured.Obstacle)
+		_ = errors.As(fault.Explain("compact "+req.Store.Path, choice.lacking), &measured.Obstacle)
 	}
 	if choice.mode != ModePunch {
 		return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -45,7 +46,7 @@ func roomFor(ctx context.Context, f *os.File, m probe.Measurement, o options) (r
 	if err != nil {
 		return room{}, err
 	}
-	path, err := followLinks(f.Name())
+	path, err := filepath.EvalSymlinks(f.Name())
 	if err != nil {
 		return room{}, err
 	}

@@ -9,11 +9,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/wringdb/wring/plugins/bolt/internal/content"
 	"github.com/wringdb/wring/plugins/bolt/internal/page"
 	"github.com/wringdb/wring/plugins/bolt/internal/probe"
 	"github.com/wringdb/wring/plugins/bolt/internal/punch"
 	"github.com/wringdb/wring/plugins/bolt/internal/replace"
+	"github.com/wringdb/wring/plugins/bolt/internal/rewrite"
 	"github.com/wringdb/wring/plugins/bolt/internal/walk"
 	"github.com/wringdb/wring/sdk"
 )
@@ -62,7 +62,7 @@ func punchable(ctx context.Context, f *os.File, m probe.Measurement, minRun int6
 // supportsHoles asks the file system of a file, unless the file is mounted by
 // itself: then only trying tells.
 func supportsHoles(f *os.File) error {
-	path, err := followLinks(f.Name())
+	path, err := filepath.EvalSymlinks(f.Name())
 	if err != nil {
 		return err
 	}
@@ -94,8 +94,8 @@ func (c *compaction) punch() (sdk.CompactResult, error) {
 	sync := func() error { return hook.Do(replace.Op{Kind: replace.OpSync, Path: c.source.path}, file.Sync) }
 	config := punch.Config{
 		MinRun:   c.options.minRun,
-		Sync:     func() error { return c.meter.await(sync) },
-		Progress: func(bytes int64) error { return c.meter.add(bytes, 0, 0) },
+		Sync:     func() error { return c.meter.Await(sync) },
+		Progress: func(bytes int64) error { return c.meter.Add(bytes, 0, 0) },
 	}
 	if hook != nil {
 		config.Before = func(offset, length int64) error {
@@ -112,7 +112,7 @@ func (c *compaction) punch() (sdk.CompactResult, error) {
 		}
 	}
 	var reached *walk.Pages
-	if c.before, reached, err = c.sumUp(phasePunchCheck, meta); err != nil {
+	if c.before, reached, err = rewrite.SumUp(file, meta, phasePunchCheck, c.meter); err != nil {
 		return sdk.CompactResult{}, err
 	}
 	free, err := punch.Checked(file, &page.File{R: file, Meta: meta}, reached, config)
@@ -123,22 +123,22 @@ func (c *compaction) punch() (sdk.CompactResult, error) {
 	if err != nil || expected == 0 {
 		return c.nothingToPunch(err)
 	}
-	c.meter.begin(phasePunch, "bytes", expected)
+	c.meter.Begin(phasePunch, "bytes", expected)
 	punched, err := free.Punch(c.ctx, file, config)
 	if err != nil {
 		return sdk.CompactResult{}, c.punchError(err)
 	}
-	c.meter.end()
+	c.meter.End()
 	return c.punched(meta, punched)
 }
 
 // punched reads the content anew and says what was done.
 func (c *compaction) punched(meta page.Meta, punched punch.Result) (sdk.CompactResult, error) {
 	if c.options.verify == verifyFull {
-		dropCache(c.source.file)
+		rewrite.DropCache(c.source.file)
 	}
 	var err error
-	if c.after, _, err = c.sumUp(phaseVerify, meta); err != nil {
+	if c.after, _, err = rewrite.SumUp(c.source.file, meta, phaseVerify, c.meter); err != nil {
 		if c.ctx.Err() != nil {
 			return sdk.CompactResult{}, err
 		}
@@ -189,35 +189,4 @@ func (c *compaction) punchError(err error) error {
 			WithHint("to make holes the file system needs a few blocks of its own; free a little space where the store lies and try again")
 	}
 	return err
-}
-
-// sumUp reads all content of the source, and returns its sum and the pages that
-// it lies on.
-func (c *compaction) sumUp(phase string, meta page.Meta) (content.Sum, *walk.Pages, error) {
-	file := &page.File{R: c.source.file, Meta: meta}
-	total := meta.Bytes()
-	if meta.Freelist != page.NoFreelist {
-		list, err := file.Freelist(false)
-		if err != nil {
-			return content.Sum{}, nil, err
-		}
-		total -= list.Count * int64(meta.PageSize)
-	}
-	c.meter.begin(phase, "bytes", total)
-	mapping, err := page.Map(c.source.file, meta.Bytes())
-	if err != nil {
-		return content.Sum{}, nil, err
-	}
-	defer mapping.Close()
-	file.Data = mapping.Data
-	s := newSummer(c.meter)
-	var reached *walk.Pages
-	if err := contain("read "+c.source.path, func() (err error) {
-		reached, err = walk.Walk(file, s)
-		return err
-	}); err != nil {
-		return content.Sum{}, nil, err
-	}
-	c.meter.end()
-	return s.file(meta), reached, nil
 }

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
+	"github.com/wringdb/wring/plugins/bolt/internal/fault"
 	"github.com/wringdb/wring/plugins/bolt/internal/page"
 	"github.com/wringdb/wring/plugins/bolt/internal/replace"
 	"github.com/wringdb/wring/sdk"
@@ -16,12 +18,12 @@ import (
 // and is an error.
 func (b *backend) Sweep(_ context.Context, store sdk.Store) ([]string, error) {
 	doing := "sweep " + store.Path
-	path, err := followLinks(store.Path)
+	path, err := filepath.EvalSymlinks(store.Path)
 	if err != nil {
-		return nil, explain(doing, err)
+		return nil, fault.Explain(doing, err)
 	}
 	removed, err := replace.Sweep(path, readState, b.hook)
-	return removed, explain(doing, err)
+	return removed, fault.Explain(doing, err)
 }
 
 func readState(f *os.File) (replace.State, error) {

@@ -19,8 +19,8 @@ import (
 	"github.com/wringdb/wring/sdk"
 )
 
-// fault is how the disk fails.
-type fault struct {
+// failure is how the disk fails.
+type failure struct {
 	name string
 	// error of the operation.
 	errno syscall.Errno
@@ -30,8 +30,8 @@ type fault struct {
 	short bool
 }
 
-func (c *campaign) allFaults() []fault {
-	faults := []fault{
+func (c *campaign) allFaults() []failure {
+	faults := []failure{
 		{"ENOSPC", unix.ENOSPC, false, false},
 		{"EIO", unix.EIO, false, false},
 		{"EDQUOT", unix.EDQUOT, false, false},
@@ -41,7 +41,7 @@ func (c *campaign) allFaults() []fault {
 		{"a short write", unix.ENOSPC, false, true},
 	}
 	if !c.whole {
-		return []fault{faults[0], faults[4], faults[6]}
+		return []failure{faults[0], faults[4], faults[6]}
 	}
 	return faults
 }
@@ -66,7 +66,7 @@ func (c *campaign) faults() {
 	})
 }
 
-func (c *campaign) fault(dir string, s *subject, mode string, at int, f fault, random *rand.Rand) error {
+func (c *campaign) fault(dir string, s *subject, mode string, at int, f failure, random *rand.Rand) error {
 	path, err := s.put(dir)
 	if err != nil {
 		return err
@@ -120,7 +120,7 @@ func writePart(op replace.Op, random *rand.Rand) error {
 }
 
 // checkError makes sure that what failed is said, in a kind that fits.
-func (c *campaign) checkError(err error, op replace.Op, swapped bool, f fault) error {
+func (c *campaign) checkError(err error, op replace.Op, swapped bool, f failure) error {
 	if err == nil {
 		// What is tried again may succeed.
 		if again := op.Kind == replace.OpSyncDir && swapped || op.Kind == replace.OpPunch && f.errno == unix.ENOSPC; again && !f.lasts {
@@ -146,7 +146,7 @@ func (c *campaign) checkError(err error, op replace.Op, swapped bool, f fault) e
 }
 
 // checkStore looks at the directory before anything is swept.
-func (c *campaign) checkStore(path string, s *subject, mode string, swapped bool, f fault) error {
+func (c *campaign) checkStore(path string, s *subject, mode string, swapped bool, f failure) error {
 	now, err := os.ReadFile(path)
 	if err != nil {
 		return err

@@ -175,7 +175,7 @@ func (a *Audit) branch(n *page.Node) (subtree, error) {
 			t.first, t.height = child.first, child.height+1
 		}
 		t.last = child.last
-		t.sum.Append(child.sum)
+		t.sum.Add(child.sum)
 	}
 	return t, nil
 }

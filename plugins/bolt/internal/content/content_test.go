@@ -1,7 +1,6 @@
 package content_test
 
 import (
-	"fmt"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -45,23 +44,23 @@ func TestSumTellsContentsApart(t *testing.T) {
 		"another boundary":         {bucket("a", 0, key("kv", ""))},
 		"key and value swapped":    {bucket("a", 0, key("v", "k"))},
 		"two keys":                 {bucket("a", 0, key("k", "v"), key("l", "w"))},
-		"in another order":         {bucket("a", 0, key("l", "w"), key("k", "v"))},
+		"values swapped":           {bucket("a", 0, key("k", "w"), key("l", "v"))},
 		"two keys in one":          {bucket("a", 0, key("k", "vlw"))},
 		"a key twice":              {key("k", "v"), key("k", "v")},
 		"a bucket beside a bucket": {bucket("a", 0), bucket("b", 0)},
 		"a bucket in a bucket":     {bucket("a", 0, bucket("b", 0))},
+		"a key in a, b":            {bucket("a", 0, bucket("b", 0, key("k", "v"))), bucket("b", 0, bucket("a", 0))},
+		"a key in b, a":            {bucket("a", 0, bucket("b", 0)), bucket("b", 0, bucket("a", 0, key("k", "v")))},
 	} {
-		s := sum(items)
+		s := content.File(0, sum(items))
 		if other, ok := seen[s.String()]; ok {
 			t.Errorf("%s and %s have the same sum", name, other)
 		}
 		seen[s.String()] = name
-		root, otherRoot := content.File(0, s), content.File(1, s)
-		if root.String() == otherRoot.String() {
+		if within, other := sum(items), content.File(1, sum(items)); s.String() == other.String() {
 			t.Errorf("%s: the root's sequence makes no difference", name)
-		}
-		if root.Items != s.Items || root.Bytes != s.Bytes {
-			t.Errorf("%s: the file has %d items of %d bytes, its content %d of %d", name, root.Items, root.Bytes, s.Items, s.Bytes)
+		} else if s.Items != within.Items || s.Bytes != within.Bytes {
+			t.Errorf("%s: the file has %d items of %d bytes, its content %d of %d", name, s.Items, s.Bytes, within.Items, within.Bytes)
 		}
 	}
 	s := sum([]item{bucket("a", 0, key("k", "v"), key("l", "w"))})
@@ -70,36 +69,62 @@ func TestSumTellsContentsApart(t *testing.T) {
 	}
 }
 
-// However a sequence is cut into parts, and those into parts again, the sum of
-// the whole follows from theirs.
+// However content is cut into parts, in whatever order they come, the sum of the
+// whole follows from theirs; and what is taken out again makes no difference.
 func TestSumFollowsFromParts(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		items := make([]item, rapid.IntRange(0, 40).Draw(t, "items"))
-		for i := range items {
-			items[i] = item{key: fmt.Sprint(rapid.IntRange(0, 3).Draw(t, "key")), value: rapid.String().Draw(t, "value")}
-			if rapid.IntRange(0, 9).Draw(t, "bucket") == 0 {
-				items[i].within = items[:i:i]
-			}
+		items := rapid.SliceOfN(rapid.Custom(drawItem(3)), 0, 20).Draw(t, "items")
+		want := sum(items)
+		mixed := rapid.Permutation(items).Draw(t, "mixed")
+		cut := rapid.IntRange(0, len(items)).Draw(t, "cut")
+		got, rest, other := sum(mixed[:cut]), sum(mixed[cut:]), sum(rapid.SliceOfN(rapid.Custom(drawItem(2)), 0, 5).Draw(t, "other"))
+		got.Add(other)
+		got.Add(rest)
+		if len(items) > 1 && other.Items > 0 && got == want {
+			t.Fatalf("more content makes no difference")
 		}
-		if got, want := combined(t, items), sum(items); got != want {
+		got.Sub(other)
+		if got != want {
 			t.Fatalf("from its parts: %+v, at once: %+v", got, want)
 		}
 	})
 }
 
-// combined sums up parts.
-func combined(t *rapid.T, items []item) content.Sum {
-	if len(items) < 2 {
-		return sum(items)
+// What changes in a bucket changes the sums of those around it alike.
+func TestSumOfAChangeWithin(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		before := rapid.SliceOfN(rapid.Custom(drawItem(2)), 0, 9).Draw(t, "before")
+		after := rapid.SliceOfN(rapid.Custom(drawItem(2)), 0, 9).Draw(t, "after")
+		names := rapid.SliceOfN(rapid.StringMatching(`[ab]{1,2}`), 1, 4).Draw(t, "names")
+		change := sum(after)
+		change.Sub(sum(before))
+		got, want := sum(before), sum(after)
+		for _, name := range names {
+			var outer content.Sum
+			outer.Within([]byte(name), change)
+			change = outer
+			var a, b content.Sum
+			a.Bucket([]byte(name), 7, got)
+			b.Bucket([]byte(name), 7, want)
+			got, want = a, b
+		}
+		got.Add(change)
+		if got != want {
+			t.Fatalf("by its change: %+v, at once: %+v", got, want)
+		}
+	})
+}
+
+func drawItem(depth int) func(*rapid.T) item {
+	return func(t *rapid.T) item {
+		i := item{key: rapid.StringMatching(`[a-c]{1,2}`).Draw(t, "key"), value: rapid.String().Draw(t, "value")}
+		if depth > 0 && rapid.IntRange(0, 3).Draw(t, "bucket") == 0 {
+			i.sequence = rapid.Uint64Range(0, 2).Draw(t, "sequence")
+			i.within = rapid.SliceOfN(rapid.Custom(drawItem(depth-1)), 0, 4).Draw(t, "within")
+			i.within = append([]item{}, i.within...)
+		}
+		return i
 	}
-	cut := rapid.IntRange(0, len(items)).Draw(t, "cut")
-	if cut == 0 || cut == len(items) {
-		cut = len(items) / 2
-	}
-	var s content.Sum
-	s.Append(combined(t, items[:cut]))
-	s.Append(combined(t, items[cut:]))
-	return s
 }
 
 func BenchmarkSum(b *testing.B) {

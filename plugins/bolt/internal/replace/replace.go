@@ -109,9 +109,12 @@ type Replacement struct {
 	Release func() error
 	// Hook hears of all that is done; nil in production.
 	Hook Hook
+
+	exchanged bool  // the old file has the temp's name
+	unsynced  error // what kept the names from lasting
 }
 
-// Run makes the swap. When it fails before the swap the store is as it was and
+// Run makes the swap, by Prepare, Swap and Finish. When it fails before the swap the store is as it was and
 // replaced is false; the temp is for the caller to discard. From then on the
 // end of ctx no longer matters.
 //
@@ -131,7 +134,7 @@ type Replacement struct {
 // has the temp's name meanwhile, so what was written is there, and Sweep says
 // so. Where they cannot, it is lost.
 func (r *Replacement) Run(ctx context.Context) (replaced bool, err error) {
-	if err := r.prepare(ctx); err != nil {
+	if err := r.Prepare(ctx); err != nil {
 		return false, err
 	}
 	admit, err := r.Temp.hold()
@@ -139,31 +142,15 @@ func (r *Replacement) Run(ctx context.Context) (replaced bool, err error) {
 		return false, err
 	}
 	defer admit()
-	exchanged, err := r.swap()
-	if err != nil {
+	if err := r.Swap(); err != nil {
 		return false, err
 	}
-	unsynced := r.syncDir()
-	if unsynced != nil {
-		unsynced = r.syncDir()
-	}
 	admit()
-	if err := errors.Join(unsynced, r.invalidate(unsynced != nil)); err != nil {
-		// The temp's name may be all that the new file has after a crash.
-		return true, errors.Join(err, r.release())
-	}
-	var kept error
-	if exchanged && Same(r.Temp.Path, r.Old) == nil {
-		kept = r.Hook.unlink(r.Temp.Path)
-	}
-	if err := r.release(); err != nil {
-		return true, err
-	}
-	return true, kept
+	return true, r.Finish()
 }
 
-// prepare does all that can be done before the swap.
-func (r *Replacement) prepare(ctx context.Context) error {
+// Prepare does all that can be done before the swap.
+func (r *Replacement) Prepare(ctx context.Context) error {
 	sync := r.Sync
 	if sync == nil {
 		sync = func(context.Context) error { return r.Temp.Sync() }
@@ -182,6 +169,38 @@ func (r *Replacement) prepare(ctx context.Context) error {
 		return err
 	}
 	return ctx.Err()
+}
+
+// Swap puts the new file in place and makes that last. When it fails the store
+// is as it was. A directory that cannot be synced is no such failure, as there is
+// no sure way back: Finish tells.
+//
+// The new file must be locked by then, until Swap has returned.
+func (r *Replacement) Swap() (err error) {
+	if r.exchanged, err = r.swap(); err != nil {
+		return err
+	}
+	if r.unsynced = r.syncDir(); r.unsynced != nil {
+		r.unsynced = r.syncDir()
+	}
+	return nil
+}
+
+// Finish spoils the old file, removes it and gives its lock back. Nobody may
+// begin to read it any more.
+func (r *Replacement) Finish() error {
+	if err := errors.Join(r.unsynced, r.invalidate(r.unsynced != nil)); err != nil {
+		// The temp's name may be all that the new file has after a crash.
+		return errors.Join(err, r.release())
+	}
+	var kept error
+	if r.exchanged && Same(r.Temp.Path, r.Old) == nil {
+		kept = r.Hook.unlink(r.Temp.Path)
+	}
+	if err := r.release(); err != nil {
+		return err
+	}
+	return kept
 }
 
 // swap puts the new file in place. When the files were exchanged the old one

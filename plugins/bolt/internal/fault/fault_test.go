@@ -1,4 +1,4 @@
-package bolt
+package fault_test
 
 import (
 	"errors"
@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/wringdb/wring/plugins/bolt/internal/fault"
 	"github.com/wringdb/wring/sdk"
 )
 
@@ -26,7 +27,7 @@ func TestExplainTheSystem(t *testing.T) {
 		{syscall.EMFILE, sdk.ErrInternal, true},
 		{syscall.ENFILE, sdk.ErrInternal, true},
 	} {
-		err := explain("compact a.db", &os.PathError{Op: "open", Path: "/data", Err: test.number})
+		err := fault.Explain("compact a.db", &os.PathError{Op: "open", Path: "/data", Err: test.number})
 		if !errors.Is(err, test.kind) || !errors.Is(err, test.number) || sdk.Retryable(err) != test.retryable {
 			t.Errorf("%v: error %v, retryable: %v; want %v, %v", test.number, err, sdk.Retryable(err), test.kind, test.retryable)
 		}

@@ -1,4 +1,4 @@
-package bolt
+package rewrite
 
 import (
 	"context"
@@ -19,9 +19,9 @@ const (
 	lookBytes = 256 << 10 // or bytes
 )
 
-// meter is where all work of a compaction is accounted for: it reports
+// Meter is where all work of a compaction is accounted for: it reports
 // progress, keeps to the limit, and says when to stop.
-type meter struct {
+type Meter struct {
 	ctx    context.Context
 	now    func() time.Time
 	report func(sdk.Progress)
@@ -34,14 +34,23 @@ type meter struct {
 	bytes    int64 // since the last look
 }
 
-// begin starts a phase.
-func (m *meter) begin(phase, unit string, total int64) {
+// NewMeter makes the meter of a compaction that ends with ctx. A nil pace has no
+// limit.
+func NewMeter(ctx context.Context, now func() time.Time, pace *sdk.Pace, report func(sdk.Progress)) *Meter {
+	return &Meter{ctx: ctx, now: now, pace: pace, report: report}
+}
+
+// Written is how many bytes have been written.
+func (m *Meter) Written() int64 { return m.progress.BytesWritten }
+
+// Begin starts a phase.
+func (m *Meter) Begin(phase, unit string, total int64) {
 	m.progress.Phase, m.progress.Unit, m.progress.Done, m.progress.Total = phase, unit, 0, total
 	m.tell()
 }
 
-// add accounts for work. Its error is the context's.
-func (m *meter) add(done, read, written int64) error {
+// Add accounts for work. Its error is the context's.
+func (m *Meter) Add(done, read, written int64) error {
 	m.progress.Done += done
 	m.progress.BytesRead += read
 	m.progress.BytesWritten += written
@@ -65,19 +74,19 @@ func (m *meter) add(done, read, written int64) error {
 	}
 }
 
-// end reports the phase as done in full.
-func (m *meter) end() {
+// End reports the phase as done in full.
+func (m *Meter) End() {
 	m.progress.Done = max(m.progress.Done, m.progress.Total)
 	m.tell()
 }
 
-func (m *meter) beat(now time.Time) {
+func (m *Meter) beat(now time.Time) {
 	if now.Sub(m.reported) >= reportEvery || float64(m.progress.Done-m.told) >= reportShare*float64(m.progress.Total) {
 		m.tell()
 	}
 }
 
-func (m *meter) tell() {
+func (m *Meter) tell() {
 	m.reported, m.told = m.now(), m.progress.Done
 	p := m.progress
 	if p.Total > 0 {
@@ -86,17 +95,17 @@ func (m *meter) tell() {
 	m.report(p)
 }
 
-// await runs work that cannot be interrupted, and reports meanwhile. When the
+// Await runs work that cannot be interrupted, and reports meanwhile. When the
 // context ends first it returns at once: the work ends by itself, and has to
 // give back what it holds.
-func (m *meter) await(work func() error) error { return m.run(m.ctx, work) }
+func (m *Meter) Await(work func() error) error { return m.run(m.ctx, work) }
 
-// finish runs work that must be done to its end, and reports meanwhile.
-func (m *meter) finish(work func() error) error {
+// Finish runs work that must be done to its end, and reports meanwhile.
+func (m *Meter) Finish(work func() error) error {
 	return m.run(context.WithoutCancel(m.ctx), work)
 }
 
-func (m *meter) run(ctx context.Context, work func() error) error {
+func (m *Meter) run(ctx context.Context, work func() error) error {
 	done := make(chan error, 1)
 	go func() { done <- work() }()
 	ticker := time.NewTicker(reportEvery)

@@ -1,11 +1,11 @@
 //go:build !linux
 
-package bolt
+package rewrite
 
 import "os"
 
-// dropCache does nothing where the system has no such call.
-func dropCache(*os.File) {}
+// DropCache does nothing where the system has no such call.
+func DropCache(*os.File) {}
 
 // beginWriting does nothing here.
 func beginWriting(*os.File, int64, int64) {}

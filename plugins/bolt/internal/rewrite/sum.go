@@ -1,14 +1,17 @@
-package bolt
+package rewrite
 
 import (
+	"os"
+
 	"github.com/wringdb/wring/plugins/bolt/internal/content"
+	"github.com/wringdb/wring/plugins/bolt/internal/fault"
 	"github.com/wringdb/wring/plugins/bolt/internal/page"
 	"github.com/wringdb/wring/plugins/bolt/internal/walk"
 )
 
 // summer sums up what a walk visits.
 type summer struct {
-	meter *meter
+	meter *Meter
 	// open are the buckets that the walk is in, and sums what they hold so far,
 	// the root's first.
 	open []openBucket
@@ -20,7 +23,7 @@ type openBucket struct {
 	sequence uint64
 }
 
-func newSummer(m *meter) *summer { return &summer{meter: m, sums: make([]content.Sum, 1)} }
+func newSummer(m *Meter) *summer { return &summer{meter: m, sums: make([]content.Sum, 1)} }
 
 // file returns the sum of a file that was walked.
 func (s *summer) file(meta page.Meta) content.Sum { return content.File(meta.Sequence, s.sums[0]) }
@@ -40,7 +43,7 @@ func (s *summer) leave() {
 }
 
 // Node implements walk.Visitor.
-func (s *summer) Node(n *page.Node, _ int) error { return s.meter.add(n.Bytes(), n.Bytes(), 0) }
+func (s *summer) Node(n *page.Node, _ int) error { return s.meter.Add(n.Bytes(), n.Bytes(), 0) }
 
 // Item implements walk.Visitor.
 func (s *summer) Item(n *page.Node, i int) error {
@@ -69,3 +72,34 @@ func (s *summer) Leave() error {
 }
 
 var _ walk.Visitor = (*summer)(nil)
+
+// SumUp reads all content of a file in a state, and returns its sum and the
+// pages that it lies on. Phase is what the progress is called.
+func SumUp(source *os.File, meta page.Meta, phase string, m *Meter) (content.Sum, *walk.Pages, error) {
+	file := &page.File{R: source, Meta: meta}
+	total := meta.Bytes()
+	if meta.Freelist != page.NoFreelist {
+		list, err := file.Freelist(false)
+		if err != nil {
+			return content.Sum{}, nil, err
+		}
+		total -= list.Count * int64(meta.PageSize)
+	}
+	m.Begin(phase, "bytes", total)
+	mapping, err := page.Map(source, meta.Bytes())
+	if err != nil {
+		return content.Sum{}, nil, err
+	}
+	defer mapping.Close()
+	file.Data = mapping.Data
+	s := newSummer(m)
+	var reached *walk.Pages
+	if err := fault.Contain("read "+source.Name(), func() (err error) {
+		reached, err = walk.Walk(file, s)
+		return err
+	}); err != nil {
+		return content.Sum{}, nil, err
+	}
+	m.End()
+	return s.file(meta), reached, nil
+}

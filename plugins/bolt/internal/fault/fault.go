@@ -1,11 +1,11 @@
-package bolt
+// Package fault gives the errors of the bolt backend their kinds and advice.
+package fault
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 	"runtime/debug"
 	"syscall"
 
@@ -15,11 +15,12 @@ import (
 	"github.com/wringdb/wring/sdk"
 )
 
-const hintCorrupt = "nothing was changed; look at it with `bbolt check FILE`, and restore it from a backup or see `bbolt surgery`"
+// HintCorrupt is for a store that cannot be read.
+const HintCorrupt = "nothing was changed; look at it with `bbolt check FILE`, and restore it from a backup or see `bbolt surgery`"
 
-// explain gives an error its kind and advice. An error that has them, and nil,
+// Explain gives an error its kind and advice. An error that has them, and nil,
 // are returned as they are.
-func explain(doing string, err error) error {
+func Explain(doing string, err error) error {
 	var typed *sdk.Error
 	var damage *page.Error
 	var number syscall.Errno
@@ -30,7 +31,7 @@ func explain(doing string, err error) error {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return sdk.Errorf(sdk.ErrCancelled, "%s: %w", doing, err)
 	case errors.As(err, &damage):
-		return sdk.Errorf(sdk.ErrCorrupt, "%s: %w", doing, err).WithHint(hintCorrupt)
+		return sdk.Errorf(sdk.ErrCorrupt, "%s: %w", doing, err).WithHint(HintCorrupt)
 	case errors.Is(err, replace.ErrWritten):
 		return sdk.Errorf(sdk.ErrInternal, "%s: %w", doing, err).
 			WithHint("a process that waited for the store during a compaction that was killed wrote to the file named above, and the store has none of it; copy what it lacks, then remove the file")
@@ -44,7 +45,7 @@ func explain(doing string, err error) error {
 		return sdk.Errorf(sdk.ErrCorrupt, "%s: %w", doing, err).
 			WithHint("nothing was removed: a file of a compaction that was killed may have the content still; look at a copy of it with `bbolt check`, or restore a backup")
 	case errors.Is(err, page.ErrNoMeta):
-		return sdk.Errorf(sdk.ErrCorrupt, "%s: %w: it is no bbolt file, or both its metas are broken", doing, err).WithHint(hintCorrupt)
+		return sdk.Errorf(sdk.ErrCorrupt, "%s: %w: it is no bbolt file, or both its metas are broken", doing, err).WithHint(HintCorrupt)
 	case errors.Is(err, probe.ErrMoving):
 		busy := sdk.Errorf(sdk.ErrBusy, "%s: %w", doing, err)
 		return busy.WithHint("try again when there is less to write, or measure at depth sampled, which reads less at a time")
@@ -52,7 +53,7 @@ func explain(doing string, err error) error {
 		return sdk.Errorf(sdk.ErrBusy, "%s: %w", doing, err).WithHint("somebody else puts files in its place; try again when that is done")
 	case errors.Is(err, replace.ErrUnfit):
 		return sdk.Errorf(sdk.ErrUnsupported, "%s: %w", doing, err).
-			WithHint("compaction renames a new file over the old one: the store must be a regular file with one name, in a directory that is mounted as a whole; mode %q needs none of this", ModePunch)
+			WithHint("compaction renames a new file over the old one: the store must be a regular file with one name, in a directory that is mounted as a whole; mode \"punch\" needs none of this")
 	case number == syscall.ENAMETOOLONG:
 		return sdk.Errorf(sdk.ErrUnsupported, "%s: %w", doing, err).WithHint("compaction creates a file with a longer name beside the store; give the store a shorter one")
 	case errors.Is(err, fs.ErrNotExist):
@@ -70,15 +71,15 @@ func explain(doing string, err error) error {
 	return fmt.Errorf("%s: %w", doing, err)
 }
 
-// contain runs code that reads mapped files, which faults where a file cannot be
+// Contain runs code that reads mapped files, which faults where a file cannot be
 // read: it has been cut short, or its disk is failing.
-func contain(doing string, call func() error) (err error) {
+func Contain(doing string, call func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		switch p := recover().(type) {
 		case nil:
 		case interface{ Addr() uintptr }: // the runtime's, of a fault
-			err = sdk.Errorf(sdk.ErrCorrupt, "%s: a page cannot be read: the file has been cut short, or the disk is failing", doing).WithHint(hintCorrupt)
+			err = sdk.Errorf(sdk.ErrCorrupt, "%s: a page cannot be read: the file has been cut short, or the disk is failing", doing).WithHint(HintCorrupt)
 		default:
 			// Perhaps in a goroutine where nobody else would catch it.
 			err = sdk.Errorf(sdk.ErrInternal, "%s: panic: %v\n%s", doing, p, debug.Stack()).
@@ -88,8 +89,8 @@ func contain(doing string, call func() error) (err error) {
 	return call()
 }
 
-// unsound is what an audit of a new file finds.
-func unsound(path string, err error) error {
+// Unsound is what an audit of a new file finds.
+func Unsound(path string, err error) error {
 	var damage *page.Error
 	if !errors.As(err, &damage) && !errors.Is(err, page.ErrNoMeta) {
 		return err
@@ -97,5 +98,3 @@ func unsound(path string, err error) error {
 	return sdk.Errorf(sdk.ErrInternal, "compact %s: the new file is not sound: %w", path, err).
 		WithHint("the store is as it was; please report this, with the output of `bbolt check FILE`")
 }
-
-func followLinks(path string) (string, error) { return filepath.EvalSymlinks(path) }

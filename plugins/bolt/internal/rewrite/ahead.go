@@ -1,4 +1,4 @@
-package bolt
+package rewrite
 
 import (
 	"golang.org/x/sys/unix"

@@ -10,6 +10,7 @@ import (
 
 	pebbledb "github.com/cockroachdb/pebble/v2"
 
+	"github.com/wringdb/wring/plugins/pebble/internal/engine"
 	"github.com/wringdb/wring/sdk"
 )
 
@@ -40,14 +41,14 @@ func (b *backend) Compact(ctx context.Context, req sdk.CompactRequest, report fu
 	}
 	locked := time.Now()
 	c := &compaction{
-		backend:  b,
-		path:     d.path,
-		lock:     held.lock,
-		bits:     req.Options.Number(optionFilterBits),
-		watch:    newWatch(),
-		progress: progress{report: report},
+		backend: b,
+		path:    d.path,
+		lock:    held.lock,
+		bits:    req.Options.Number(optionFilterBits),
+		watch:   newWatch(),
 	}
-	result, stuck, err := apart(ctx, c.watch, c.beat, func() (sdk.CompactResult, error) {
+	c.Report, c.Traffic = report, c.traffic.bytes
+	result, stuck, err := apart(ctx, c.watch, c.Beat, func() (sdk.CompactResult, error) {
 		result, err := c.run(ctx)
 		if !c.watch.broken.Load() {
 			held.release()
@@ -55,7 +56,7 @@ func (b *backend) Compact(ctx context.Context, req sdk.CompactRequest, report fu
 		return result, err
 	})
 	if stuck {
-		c.silence()
+		c.Silence()
 		return sdk.CompactResult{}, held.abandon(err)
 	}
 	if err != nil && ctx.Err() != nil && errors.Is(err, sdk.ErrCorrupt) {
@@ -73,17 +74,18 @@ func (b *backend) Compact(ctx context.Context, req sdk.CompactRequest, report fu
 // compaction is one call of Compact, with the store's lock held.
 type compaction struct {
 	*backend
-	path  string
-	lock  *pebbledb.Lock
-	bits  float64 // of filters; 0 for what the tables have
-	watch *watch
-	notes []string
-	progress
+	path    string
+	lock    *pebbledb.Lock
+	bits    float64 // of filters; 0 for what the tables have
+	watch   *watch
+	notes   []string
+	traffic traffic
+	engine.Progress
 }
 
 func (c *compaction) run(ctx context.Context) (sdk.CompactResult, error) {
 	var result sdk.CompactResult
-	c.tell("open", 0, 0)
+	c.Tell("open", 0, 0)
 	view, err := c.openView(ctx, c.path, c.viewing())
 	if err != nil {
 		return result, err
@@ -102,7 +104,7 @@ func (c *compaction) run(ctx context.Context) (sdk.CompactResult, error) {
 	}
 	before, err := c.readAll(ctx, "check", view, rawBytes(view.levels))
 	if err != nil {
-		return result, readError("check", c.path, err)
+		return result, engine.ReadError("check", c.path, err)
 	}
 	c.notes = view.notes
 	view.close()
@@ -121,8 +123,8 @@ func (c *compaction) run(ctx context.Context) (sdk.CompactResult, error) {
 	result.After = done.size()
 	result.ReclaimedBytes = result.Before.AllocatedBytes - result.After.AllocatedBytes
 	result.Verification = &sdk.Verification{
-		DigestBefore: before.digest, DigestAfter: after.digest,
-		ItemsBefore: before.items, ItemsAfter: after.items,
+		DigestBefore: before.Digest, DigestAfter: after.Digest,
+		ItemsBefore: before.Items, ItemsAfter: after.Items,
 	}
 	result.Note = strings.Join(c.notes, "; ")
 	return result, nil
@@ -133,19 +135,19 @@ func (c *compaction) viewing() viewing {
 }
 
 // worth says whether there is anything that compaction changes.
-func worth(v *view, all []region) bool {
+func worth(v *view, all []engine.Region) bool {
 	for _, r := range all {
-		if r.rewritten() && len(r.tables) > 0 {
+		if r.Rewritten() && len(r.Tables) > 0 {
 			return true
 		}
 	}
-	return v.leftovers(nil).bytes() >= worthwhile
+	return v.leftovers(nil).Bytes() >= worthwhile
 }
 
-func rawBytes(levels [][]table) (n int64) {
+func rawBytes(levels [][]engine.Table) (n int64) {
 	for _, level := range levels {
 		for _, t := range level {
-			n += t.rawBytes()
+			n += t.RawBytes()
 		}
 	}
 	return n
@@ -153,12 +155,12 @@ func rawBytes(levels [][]table) (n int64) {
 
 // preflight asks for room for the largest step and for the log's content: the
 // input of a step goes as soon as its output is in place.
-func (c *compaction) preflight(v *view, all []region) error {
+func (c *compaction) preflight(v *view, all []engine.Region) error {
 	need := v.logBytes()
 	largest := int64(0)
 	for _, r := range all {
-		for _, step := range r.steps(v.own.compare(), stepBytes) {
-			largest = max(largest, step.bytes)
+		for _, step := range r.Steps(v.own.compare(), stepBytes) {
+			largest = max(largest, step.Bytes)
 		}
 	}
 	need += largest + largest/10
@@ -175,46 +177,46 @@ func (c *compaction) preflight(v *view, all []region) error {
 }
 
 // readAll sums the content up and tells how far it is.
-func (c *compaction) readAll(ctx context.Context, phase string, v *view, total int64) (content, error) {
-	sum, err := readContent(ctx, v.db, func(bytes int64) {
-		c.tell(phase, min(bytes, total), total)
+func (c *compaction) readAll(ctx context.Context, phase string, v *view, total int64) (engine.Content, error) {
+	sum, err := engine.ReadContent(ctx, v.db, func(bytes int64) {
+		c.Tell(phase, min(bytes, total), total)
 	})
 	if err == nil {
 		err = v.events.first()
 	}
 	if err == nil {
-		c.tell(phase, total, total)
+		c.Tell(phase, total, total)
 	}
 	return sum, err
 }
 
 // verify reads the store as the next process will find it.
-func (c *compaction) verify(ctx context.Context, before content) (content, error) {
+func (c *compaction) verify(ctx context.Context, before engine.Content) (engine.Content, error) {
 	view, err := c.openView(ctx, c.path, c.viewing())
 	if err != nil {
-		return content{}, err
+		return engine.Content{}, err
 	}
 	defer view.close()
-	after, err := c.readAll(ctx, "verify", view, max(1, before.bytes))
+	after, err := c.readAll(ctx, "verify", view, max(1, before.Bytes))
 	if err != nil {
-		return content{}, readError("verify", c.path, err)
+		return engine.Content{}, engine.ReadError("verify", c.path, err)
 	}
-	if after.digest != before.digest || after.items != before.items {
-		return content{}, differenceError(c.path, fmt.Sprintf("other content: %d items with digest %s, before %d with %s",
-			after.items, after.digest, before.items, before.digest))
+	if after.Digest != before.Digest || after.Items != before.Items {
+		return engine.Content{}, differenceError(c.path, fmt.Sprintf("other content: %d items with digest %s, before %d with %s",
+			after.Items, after.Digest, before.Items, before.Digest))
 	}
-	c.tell("levels", 0, 0)
+	c.Tell("levels", 0, 0)
 	// It cannot be interrupted, but its reads fail once ctx has ended.
 	err = view.db.CheckLevels(nil)
 	if ctx.Err() != nil {
-		return content{}, sdk.Errorf(sdk.ErrCancelled, "verify %s: %w", c.path, ctx.Err())
+		return engine.Content{}, sdk.Errorf(sdk.ErrCancelled, "verify %s: %w", c.path, ctx.Err())
 	}
 	var errno syscall.Errno
 	switch {
 	case errors.As(err, &errno): // nothing is known of the levels
-		return content{}, workError("check the levels of", c.path, err)
+		return engine.Content{}, engine.WorkError("check the levels of", c.path, err)
 	case err != nil:
-		return content{}, differenceError(c.path, "inconsistent levels: "+firstLine(err))
+		return engine.Content{}, differenceError(c.path, "inconsistent levels: "+engine.FirstLine(err))
 	}
 	return after, nil
 }

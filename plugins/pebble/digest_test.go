@@ -10,6 +10,7 @@ import (
 	pebbledb "github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/wringdb/wring/plugins/pebble/internal/engine"
 	"github.com/wringdb/wring/plugins/pebble/pebbletest"
 	"github.com/wringdb/wring/sdk"
 )
@@ -53,17 +54,17 @@ func TestContentDiffers(t *testing.T) {
 		if err := write(db); err != nil {
 			t.Fatal(err)
 		}
-		c, err := readContent(context.Background(), db, func(int64) {})
+		c, err := engine.ReadContent(context.Background(), db, func(int64) {})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if other, ok := seen[c.digest]; ok {
-			t.Errorf("%q and %q have the digest %s", name, other, c.digest)
+		if other, ok := seen[c.Digest]; ok {
+			t.Errorf("%q and %q have the digest %s", name, other, c.Digest)
 		}
-		if want := len(name) > 0 && name != "nothing"; (c.items > 0) != want {
-			t.Errorf("%q has %d items", name, c.items)
+		if want := len(name) > 0 && name != "nothing"; (c.Items > 0) != want {
+			t.Errorf("%q has %d items", name, c.Items)
 		}
-		seen[c.digest] = name
+		seen[c.Digest] = name
 		if err := db.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -73,8 +74,8 @@ func TestContentDiffers(t *testing.T) {
 // TestContentSame holds a store against itself in another layout.
 func TestContentSame(t *testing.T) {
 	path := generate(t, pebbletest.Spec{Shape: pebbletest.Churn, RangeKeys: 7, LeaveInLog: true})
-	read := func() content {
-		c, err := readContent(context.Background(), view4test(t, path).db, func(int64) {})
+	read := func() engine.Content {
+		c, err := engine.ReadContent(context.Background(), view4test(t, path).db, func(int64) {})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -87,10 +88,10 @@ func TestContentSame(t *testing.T) {
 		t.Errorf("content %+v, before %+v", after, before)
 	}
 	v := result.Verification
-	if v.DigestBefore != before.digest || v.DigestAfter != before.digest || v.ItemsBefore != before.items || v.ItemsAfter != before.items {
+	if v.DigestBefore != before.Digest || v.DigestAfter != before.Digest || v.ItemsBefore != before.Items || v.ItemsAfter != before.Items {
 		t.Errorf("verification %+v, want %+v twice", v, before)
 	}
-	if !strings.HasPrefix(before.digest, "xxh64:") || before.items < 7 {
+	if !strings.HasPrefix(before.Digest, "xxh64:") || before.Items < 7 {
 		t.Errorf("content %+v", before)
 	}
 }
@@ -104,17 +105,17 @@ func TestVerifyDifference(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer held.release()
-	c := &compaction{backend: b, path: path, lock: held.lock, watch: newWatch(), progress: progress{report: func(sdk.Progress) {}}}
-	right, err := readContent(context.Background(), view4test(t, path).db, func(int64) {})
+	c := &compaction{backend: b, path: path, lock: held.lock, watch: newWatch(), Progress: engine.Progress{Report: func(sdk.Progress) {}}}
+	right, err := engine.ReadContent(context.Background(), view4test(t, path).db, func(int64) {})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := c.verify(context.Background(), right); err != nil {
 		t.Errorf("the same content: %v", err)
 	}
-	for name, wrong := range map[string]content{
-		"digest": {digest: "xxh64:0000000000000000", items: right.items},
-		"items":  {digest: right.digest, items: right.items + 1},
+	for name, wrong := range map[string]engine.Content{
+		"digest": {Digest: "xxh64:0000000000000000", Items: right.Items},
+		"items":  {Digest: right.Digest, Items: right.Items + 1},
 	} {
 		_, err := c.verify(context.Background(), wrong)
 		if !errors.Is(err, sdk.ErrInternal) || sdk.Retryable(err) {

@@ -13,42 +13,17 @@ import (
 	pebbledb "github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/atomicfs"
-	"github.com/cockroachdb/pebble/v2/wal"
 
+	"github.com/wringdb/wring/plugins/pebble/internal/engine"
 	"github.com/wringdb/wring/sdk"
 )
-
-// hostLock is wring's own file in a store that is being compacted. It is no part
-// of the store.
-const hostLock = ".wring.lock"
 
 // directory is a store as the file system shows it, before any of it is read.
 type directory struct {
 	path    string // absolute, symbolic links resolved
-	files   []file
+	files   []engine.File
 	format  pebbledb.FormatMajorVersion
 	options string // name of the newest OPTIONS file, with its path
-}
-
-// file is a regular file in a store's directory.
-type file struct {
-	name            string
-	size, allocated int64
-}
-
-// number of a table or blob file by its name; ok is false for other files.
-func (f file) number(extension string) (number uint64, ok bool) {
-	digits, ok := strings.CutSuffix(f.name, extension)
-	if !ok {
-		return 0, false
-	}
-	number, err := strconv.ParseUint(digits, 10, 64)
-	return number, err == nil
-}
-
-func (f file) isLog() bool {
-	_, _, ok := wal.ParseLogFilename(f.name)
-	return ok
 }
 
 // openDirectory lists the store at path and says what is wrong where it is none
@@ -84,7 +59,7 @@ func (d *directory) list() error {
 	if err != nil {
 		return pathError(d.path, err)
 	}
-	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return e.Name() == hostLock })
+	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return e.Name() == engine.HostLock })
 	d.files = d.files[:0]
 	for _, entry := range entries {
 		info, err := entry.Info()
@@ -95,7 +70,7 @@ func (d *directory) list() error {
 			return pathError(filepath.Join(d.path, entry.Name()), err)
 		}
 		if info.Mode().IsRegular() {
-			d.files = append(d.files, file{name: entry.Name(), size: info.Size(), allocated: allocatedBytes(info)})
+			d.files = append(d.files, engine.File{Name: entry.Name(), Size: info.Size(), Allocated: engine.AllocatedBytes(info)})
 		}
 	}
 	if len(entries) == 0 {
@@ -108,15 +83,15 @@ func (d *directory) list() error {
 func (d *directory) size() sdk.Size {
 	var s sdk.Size
 	for _, f := range d.files {
-		s.TotalBytes += f.size
-		s.AllocatedBytes += f.allocated
+		s.TotalBytes += f.Size
+		s.AllocatedBytes += f.Allocated
 	}
 	return s
 }
 
 func (d *directory) has(prefix string) bool {
 	for _, f := range d.files {
-		if strings.HasPrefix(f.name, prefix) {
+		if strings.HasPrefix(f.Name, prefix) {
 			return true
 		}
 	}

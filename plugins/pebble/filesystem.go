@@ -11,10 +11,14 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/wringdb/wring/plugins/pebble/internal/engine"
 )
 
 // traffic counts the bytes of one call.
 type traffic struct{ read, written atomic.Int64 }
+
+func (t *traffic) bytes() (read, written int64) { return t.read.Load(), t.written.Load() }
 
 // errReadOnlyFS is what a measurement gets that tries to change something.
 var errReadOnlyFS = errors.New("measuring must not change the store")
@@ -45,7 +49,7 @@ func (f *readOnlyFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error)
 	if err != nil {
 		return nil, err
 	}
-	if base := filepath.Base(name); (file{name: base}).isLog() {
+	if base := filepath.Base(name); (engine.File{Name: base}).IsLog() {
 		f.mu.Lock()
 		f.replayed[base] = true
 		f.mu.Unlock()
@@ -60,7 +64,7 @@ func (f *readOnlyFS) List(dir string) ([]string, error) {
 	}
 	shown := names[:0]
 	for _, name := range names {
-		if !(file{name: name}).isLog() {
+		if !(engine.File{Name: name}).IsLog() {
 			shown = append(shown, name)
 		}
 	}

@@ -29,7 +29,7 @@ func unreferenced(t *testing.T, path string) int64 {
 		t.Fatal(err)
 	}
 	defer v.close()
-	return v.leftovers(nil).tables
+	return v.leftovers(nil).Tables
 }
 
 func TestCancel(t *testing.T) {

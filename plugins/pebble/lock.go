@@ -11,6 +11,7 @@ import (
 
 	pebbledb "github.com/cockroachdb/pebble/v2"
 
+	"github.com/wringdb/wring/plugins/pebble/internal/engine"
 	"github.com/wringdb/wring/sdk"
 )
 
@@ -31,7 +32,7 @@ func (b *backend) lock(path string) (*holding, error) {
 		case !os.SameFile(h.directory, info):
 		case h.stuck != nil:
 			return nil, sdk.Errorf(sdk.ErrBusy, "%s is held by a compaction in this process (%d) that cannot end: %s",
-				path, os.Getpid(), firstLine(h.stuck)).WithHint("%s", endProcess)
+				path, os.Getpid(), engine.FirstLine(h.stuck)).WithHint("%s", endProcess)
 		default:
 			return nil, busyError(path, fmt.Sprintf("this process (%d), which compacts it", os.Getpid()))
 		}
@@ -73,7 +74,7 @@ const endProcess = "end this plugin's process, which has to keep the store locke
 func (h *holding) abandon(cause error) error {
 	h.backend.mu.Lock()
 	defer h.backend.mu.Unlock()
-	e := workError("compact", h.path, cause)
+	e := engine.WorkError("compact", h.path, cause)
 	if !slices.Contains(h.backend.held, h) {
 		return e // the end came meanwhile
 	}

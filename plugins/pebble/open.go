@@ -2,14 +2,11 @@ package pebble
 
 import (
 	"context"
-	"errors"
-	"io/fs"
-	"strings"
 	"sync"
-	"syscall"
 
 	pebbledb "github.com/cockroachdb/pebble/v2"
 
+	"github.com/wringdb/wring/plugins/pebble/internal/engine"
 	"github.com/wringdb/wring/sdk"
 )
 
@@ -87,8 +84,8 @@ type view struct {
 	db      *pebbledb.DB
 	fs      *readOnlyFS
 	events  *events
-	levels  [][]table
-	pending *pendingWrites // nil where the log was hidden
+	levels  [][]engine.Table
+	pending *engine.Pending // nil where the log was hidden
 	notes   []string
 }
 
@@ -133,7 +130,7 @@ func (b *backend) openView(ctx context.Context, path string, as viewing) (*view,
 	if err == nil {
 		err = v.load(b, as.bits)
 	} else {
-		err = readError("open", d.path, err)
+		err = engine.ReadError("open", d.path, err)
 	}
 	if ctx.Err() != nil { // whatever the failing reads led to
 		err = sdk.Errorf(sdk.ErrCancelled, "open %s: %w", d.path, ctx.Err())
@@ -147,9 +144,9 @@ func (b *backend) openView(ctx context.Context, path string, as viewing) (*view,
 
 // load reads what the view knows of tables and log.
 func (v *view) load(b *backend, chosenBits float64) (err error) {
-	v.levels, err = readLevels(v.db)
+	v.levels, err = engine.ReadLevels(v.db)
 	if err != nil {
-		return readError("read the tables' properties of", v.path, err)
+		return engine.ReadError("read the tables' properties of", v.path, err)
 	}
 	v.notes, err = b.settle(v.own, v.directory, v.levels, chosenBits)
 	if err != nil || v.fs.hideLogs {
@@ -157,7 +154,7 @@ func (v *view) load(b *backend, chosenBits float64) (err error) {
 	}
 	v.pending, err = readPending(v.own.logDirs(v.directory), v.fs.replayed, v.own.compare())
 	if err != nil {
-		return readError("read the log of", v.path, err)
+		return engine.ReadError("read the log of", v.path, err)
 	}
 	return nil
 }
@@ -171,56 +168,12 @@ func (v *view) close() {
 	v.db = nil
 }
 
-func (v *view) regions() []region { return regions(v.own.compare(), v.levels, v.pending) }
+func (v *view) tree() *engine.Tree {
+	return &engine.Tree{DB: v.db, Comparer: v.own.comparer(), Levels: v.levels, Pending: v.pending}
+}
+
+func (v *view) regions() []engine.Region { return v.tree().Regions() }
 
 func (o *ownOptions) compare() pebbledb.Compare { return o.comparer().Compare }
 
 func (o *ownOptions) comparer() *pebbledb.Comparer { return o.parsed.Comparer.EnsureDefaults() }
-
-// readError gives an error from reading a store its kind: where the operating
-// system is not to blame, the content is.
-func readError(doing, path string, err error) *sdk.Error {
-	if known := knownError(doing, path, err); known != nil {
-		return known
-	}
-	return sdk.Errorf(sdk.ErrCorrupt, "%s %s: %s", doing, path, firstLine(err)).
-		WithHint("restore the store from a backup; the pebble tool's `db check` tells more")
-}
-
-// workError gives an error from compacting a store its kind.
-func workError(doing, path string, err error) *sdk.Error {
-	if known := knownError(doing, path, err); known != nil {
-		return known
-	}
-	if pebbledb.IsCorruptionError(err) {
-		return readError(doing, path, err)
-	}
-	return sdk.Errorf(sdk.ErrInternal, "%s %s: %w", doing, path, err)
-}
-
-// knownError returns nil where the error has no kind of its own.
-func knownError(doing, path string, err error) *sdk.Error {
-	var typed *sdk.Error
-	switch {
-	case errors.As(err, &typed):
-		return typed
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return sdk.Errorf(sdk.ErrCancelled, "%s %s: %w", doing, path, err)
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return sdk.Errorf(sdk.ErrNoSpace, "%s %s: %s", doing, path, firstLine(err)).
-			WithHint("free space on the store's file system")
-	case errors.Is(err, fs.ErrPermission):
-		return sdk.Errorf(sdk.ErrPermission, "%s %s: %s", doing, path, firstLine(err)).
-			WithHint("run as the user that owns the store")
-	}
-	return nil
-}
-
-// firstLine keeps a list of a thousand missing tables from filling the screen.
-func firstLine(err error) string {
-	line, _, more := strings.Cut(strings.TrimSpace(err.Error()), "\n")
-	if more {
-		line += " (and more)"
-	}
-	return line
-}

@@ -10,12 +10,9 @@ import (
 	pebbledb "github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
 
+	"github.com/wringdb/wring/plugins/pebble/internal/engine"
 	"github.com/wringdb/wring/sdk"
 )
-
-// standardFilterBits is what Pebble's documentation recommends, and what a
-// store gets whose tables do not tell.
-const standardFilterBits = 10
 
 // ownOptions is what a store's OPTIONS file says, as far as it can be restored.
 type ownOptions struct {
@@ -72,7 +69,7 @@ func (b *backend) readOptions(d directory) (*ownOptions, error) {
 		}
 	}
 	for i := range own.parsed.Levels {
-		if _, ok := own.parsed.Levels[i].FilterPolicy.(bloom.FilterPolicy); ok && b.filterPolicy(bloomName()) == nil {
+		if _, ok := own.parsed.Levels[i].FilterPolicy.(bloom.FilterPolicy); ok && b.filterPolicy(engine.BloomName()) == nil {
 			own.bloomLevels = append(own.bloomLevels, i)
 		}
 	}
@@ -131,8 +128,8 @@ func (b *backend) parseHooks(d directory, own *ownOptions) *pebbledb.ParseHooks 
 			switch name {
 			case pebbledb.NoFilterPolicy.Name(), "":
 				return pebbledb.NoFilterPolicy, nil
-			case bloomName():
-				return bloom.FilterPolicy(standardFilterBits), nil
+			case engine.BloomName():
+				return bloom.FilterPolicy(engine.StandardFilterBits), nil
 			}
 			return nil, unknownCode(d, "filter policy", name, "FilterPolicies")
 		},
@@ -142,8 +139,6 @@ func (b *backend) parseHooks(d directory, own *ownOptions) *pebbledb.ParseHooks 
 		},
 	}
 }
-
-func bloomName() string { return bloom.FilterPolicy(standardFilterBits).Name() }
 
 // filterPolicy returns a policy of the Config, or nil.
 func (b *backend) filterPolicy(name string) pebbledb.FilterPolicy {
@@ -162,13 +157,13 @@ func unknownCode(d directory, what, name, field string) error {
 
 // settle completes the options by what only the tables tell, and says what
 // people should know about it.
-func (b *backend) settle(own *ownOptions, d directory, levels [][]table, chosenBits float64) (notes []string, err error) {
+func (b *backend) settle(own *ownOptions, d directory, levels [][]engine.Table, chosenBits float64) (notes []string, err error) {
 	if err := b.checkCollectors(d, levels); err != nil {
 		return nil, err
 	}
 	own.parsed.BlockPropertyCollectors = b.config.BlockPropertyCollectors
 	for _, t := range slices.Concat(levels...) {
-		if t.props.NumValueBlocks > 0 {
+		if t.Props.NumValueBlocks > 0 {
 			// Not in the OPTIONS file: the tables show that it was on.
 			own.parsed.Experimental.EnableValueBlocks = func() bool { return true }
 		}
@@ -176,10 +171,10 @@ func (b *backend) settle(own *ownOptions, d directory, levels [][]table, chosenB
 	if len(own.bloomLevels) > 0 {
 		bits, source := int(chosenBits), "as the option says"
 		if bits == 0 {
-			bits, source = filterBits(levels), "as in the tables"
+			bits, source = engine.FilterBits(levels), "as in the tables"
 		}
 		if bits == 0 {
-			bits, source = standardFilterBits, "the usual number: the store's tables have none yet"
+			bits, source = engine.StandardFilterBits, "the usual number: the store's tables have none yet"
 		}
 		for _, level := range own.bloomLevels {
 			own.parsed.Levels[level].FilterPolicy = bloom.FilterPolicy(bits)
@@ -194,56 +189,17 @@ func (b *backend) settle(own *ownOptions, d directory, levels [][]table, chosenB
 }
 
 // checkCollectors refuses tables with block properties that would get lost.
-func (b *backend) checkCollectors(d directory, levels [][]table) error {
+func (b *backend) checkCollectors(d directory, levels [][]engine.Table) error {
 	known := map[string]bool{"": true, "obsolete-key": true} // the latter is Pebble's own
 	for _, collector := range b.config.BlockPropertyCollectors {
 		known[collector().Name()] = true
 	}
 	for _, t := range slices.Concat(levels...) {
-		for name := range strings.SplitSeq(strings.Trim(t.props.PropertyCollectorNames, "[]"), ",") {
+		for name := range strings.SplitSeq(strings.Trim(t.Props.PropertyCollectorNames, "[]"), ",") {
 			if !known[name] {
 				return unknownCode(d, "block property collector", name, "BlockPropertyCollectors")
 			}
 		}
 	}
 	return nil
-}
-
-// filterBits finds the bits per key of the tables' bloom filters, or 0 where no
-// table has one. A filter has whole cache lines and an odd number of them, so
-// that the largest table tells best.
-func filterBits(levels [][]table) int {
-	var best *table
-	for _, level := range levels {
-		for i, t := range level {
-			if t.props.FilterPolicyName == bloomName() && t.props.NumEntries > 0 &&
-				(best == nil || t.keys() > best.keys()) {
-				best = &level[i]
-			}
-		}
-	}
-	if best == nil {
-		return 0
-	}
-	fits := func(bits int) bool { return bloomSize(best.keys(), uint64(bits)) == best.props.FilterSize }
-	if fits(standardFilterBits) {
-		return standardFilterBits
-	}
-	for bits := 1; bits <= 64; bits++ {
-		if fits(bits) {
-			return bits
-		}
-	}
-	// Several versions of a key share a filter's entry.
-	return max(1, int(float64(best.props.FilterSize)*8/float64(best.keys())+0.5))
-}
-
-// bloomSize is what Pebble's bloom filter takes for so many keys, in bytes: cache
-// lines of 64, and 5 for how many lines and probes there are.
-func bloomSize(keys, bits uint64) uint64 {
-	lines := (keys*bits + 511) / 512
-	if lines%2 == 0 {
-		lines++
-	}
-	return lines*64 + 5
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/sstable/block"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/wringdb/wring/plugins/pebble/internal/engine"
 	"github.com/wringdb/wring/plugins/pebble/pebbletest"
 	"github.com/wringdb/wring/sdk"
 )
@@ -84,12 +85,12 @@ func TestOptionsStay(t *testing.T) {
 				t.Errorf("note %q, want %q", result.Note, c.note)
 			}
 			v := view4test(t, path)
-			if bits := filterBits(v.levels); bits != c.bits {
+			if bits := engine.FilterBits(v.levels); bits != c.bits {
 				t.Errorf("filters have %d bits per key, want %d", bits, c.bits)
 			}
-			for _, table := range v.levels[bottom] {
-				if has := table.props.FilterPolicyName != ""; has != (c.bits > 0) {
-					t.Errorf("a table has the filter policy %q", table.props.FilterPolicyName)
+			for _, table := range v.levels[engine.Bottom] {
+				if has := table.Props.FilterPolicyName != ""; has != (c.bits > 0) {
+					t.Errorf("a table has the filter policy %q", table.Props.FilterPolicyName)
 				}
 			}
 		})
@@ -121,7 +122,7 @@ func compressions(t *testing.T, path string) string {
 	var list []string
 	for _, level := range view4test(t, path).levels {
 		for _, table := range level {
-			if name := table.props.CompressionName + " " + table.props.KeySchemaName; !seen[name] {
+			if name := table.Props.CompressionName + " " + table.Props.KeySchemaName; !seen[name] {
 				seen[name] = true
 				list = append(list, name)
 			}
@@ -231,7 +232,7 @@ func TestOwnCode(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer v.close()
-			p := v.levels[bottom][0].props
+			p := v.levels[engine.Bottom][0].Props
 			if all := p.ComparerName + p.MergerName + p.FilterPolicyName + p.PropertyCollectorNames; !strings.Contains(all, c.named) {
 				t.Errorf("the tables lost %s: %s", c.named, all)
 			}
@@ -402,12 +403,12 @@ func TestUnknownSetting(t *testing.T) {
 // they were switched on.
 func TestFilterOfNoTable(t *testing.T) {
 	path := generate(t, pebbletest.Spec{})
-	editOptions(t, path, "filter_policy=none", "filter_policy="+bloomName())
+	editOptions(t, path, "filter_policy=none", "filter_policy="+engine.BloomName())
 	result := compact(t, path)
 	if want := "10 bits per key, the usual number"; !strings.Contains(result.Note, want) {
 		t.Errorf("note %q, want %q", result.Note, want)
 	}
-	if bits := filterBits(view4test(t, path).levels); bits != 10 {
+	if bits := engine.FilterBits(view4test(t, path).levels); bits != 10 {
 		t.Errorf("filters have %d bits per key, want 10", bits)
 	}
 }

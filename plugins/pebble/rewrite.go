@@ -8,6 +8,7 @@ import (
 
 	pebbledb "github.com/cockroachdb/pebble/v2"
 
+	"github.com/wringdb/wring/plugins/pebble/internal/engine"
 	"github.com/wringdb/wring/sdk"
 )
 
@@ -39,19 +40,12 @@ func (c *compaction) rewrite(ctx context.Context, own *ownOptions) error {
 	})
 }
 
-// thickTables counts the tables of the lowest level that Pebble rewrites for
-// their tombstones' sake.
-func thickTables(db *pebbledb.DB) (n int, err error) {
-	levels, err := readLevels(db)
+func thickTables(db *pebbledb.DB) (int, error) {
+	levels, err := engine.ReadLevels(db)
 	if err != nil {
 		return 0, fmt.Errorf("list tables: %w", err)
 	}
-	for _, t := range levels[bottom] {
-		if t.elidable() {
-			n++
-		}
-	}
-	return n, nil
+	return engine.ThickTables(levels), nil
 }
 
 // open opens the store for writing, lets work do its part, and closes it when
@@ -80,13 +74,13 @@ func (c *compaction) open(ctx context.Context, own *ownOptions, automatic bool, 
 	// Nobody else uses the disk through this store: obsolete tables go at once.
 	options.TargetByteDeletionRate = 0
 	if !automatic {
-		c.tell("flush", 0, 0)
+		c.Tell("flush", 0, 0)
 	}
 	c.watch.opening.Store(true)
 	db, err := pebbledb.Open(c.path, options)
 	c.watch.opening.Store(false)
 	if err != nil {
-		return workError("open", c.path, err)
+		return engine.WorkError("open", c.path, err)
 	}
 	defer func() {
 		if c.watch.broken.Load() {
@@ -94,7 +88,7 @@ func (c *compaction) open(ctx context.Context, own *ownOptions, automatic bool, 
 		}
 		// Close waits for running compactions and for the removal of files.
 		if cerr := db.Close(); err == nil && cerr != nil {
-			err = workError("close", c.path, cerr)
+			err = engine.WorkError("close", c.path, cerr)
 		}
 	}()
 	if c.watch.left.Load() {
@@ -109,75 +103,52 @@ func (c *compaction) open(ctx context.Context, own *ownOptions, automatic bool, 
 		err = events.first()
 	}
 	if err != nil {
-		return workError("compact", c.path, err)
+		return engine.WorkError("compact", c.path, err)
 	}
 	return nil
 }
 
 // compactRanges goes through the key space step by step.
 func (c *compaction) compactRanges(ctx context.Context, db *pebbledb.DB, own *ownOptions) error {
-	levels, err := readLevels(db)
+	levels, err := engine.ReadLevels(db)
 	if err != nil {
 		return fmt.Errorf("list tables: %w", err)
 	}
 	comparer := own.comparer()
-	var steps []keyRange
+	var steps []engine.KeyRange
 	var total int64
-	for _, r := range regions(comparer.Compare, levels, nil) {
-		if !r.rewritten() || r.tables[0].level == bottom && len(r.tables) == 1 {
-			continue // the latter are Pebble's own to rewrite
+	for _, r := range engine.Regions(comparer.Compare, levels, nil) {
+		if !r.Compactable() {
+			continue
 		}
-		for _, step := range r.steps(comparer.Compare, stepBytes) {
+		for _, step := range r.Steps(comparer.Compare, stepBytes) {
 			steps = append(steps, step)
-			total += step.bytes
+			total += step.Bytes
 		}
 	}
-	c.tell("compact", 0, total)
+	c.Tell("compact", 0, total)
 	var done int64
 	for _, step := range steps {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if comparer.Compare(step.start, step.end) >= 0 {
-			step.end = successor(comparer, step.end)
-			if step.end == nil {
-				c.notes = append(c.notes, "versions of a single key stay: its comparer knows no next key")
-				continue
-			}
+		step, ok := step.Widen(comparer)
+		if !ok {
+			c.notes = append(c.notes, engine.NoteSingleKey)
+			continue
 		}
-		if err := c.compactRange(ctx, db, step, done, total); err != nil {
+		written := c.traffic.written.Load()
+		err := step.Compact(ctx, db, reportEvery, func() error {
+			c.Tell("compact", done+min(step.Bytes, c.traffic.written.Load()-written), total)
+			return nil
+		})
+		if err != nil {
 			return err
 		}
-		done += step.bytes
-		c.tell("compact", done, total)
+		done += step.Bytes
+		c.Tell("compact", done, total)
 	}
 	return nil
-}
-
-// successor returns a key right behind the given one, or nil where the comparer
-// has none.
-func successor(comparer *pebbledb.Comparer, key []byte) []byte {
-	if comparer.ImmediateSuccessor == nil || (comparer.Split != nil && comparer.Split(key) != len(key)) {
-		return nil
-	}
-	return comparer.ImmediateSuccessor(nil, key)
-}
-
-// compactRange does one step. Its progress is what is written meanwhile.
-func (c *compaction) compactRange(ctx context.Context, db *pebbledb.DB, step keyRange, done, total int64) error {
-	finished := make(chan error, 1)
-	go func() { finished <- db.Compact(ctx, step.start, step.end, false) }()
-	written := c.traffic.written.Load()
-	tick := time.NewTicker(reportEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case err := <-finished:
-			return err
-		case <-tick.C:
-			c.tell("compact", done+min(step.bytes, c.traffic.written.Load()-written), total)
-		}
-	}
 }
 
 // settleDown waits until Pebble has rewritten the tables that are thick with
@@ -214,7 +185,7 @@ func (c *compaction) settleDown(ctx context.Context, db *pebbledb.DB, events *ev
 		select {
 		case <-ctx.Done():
 		case <-tick.C:
-			c.tell("settle", 0, 0)
+			c.Tell("settle", 0, 0)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	pebbledb "github.com/cockroachdb/pebble/v2"
 
+	"github.com/wringdb/wring/plugins/pebble/internal/engine"
 	"github.com/wringdb/wring/plugins/pebble/pebbletest"
 	"github.com/wringdb/wring/sdk"
 )
@@ -72,8 +73,8 @@ func TestLogAlone(t *testing.T) {
 	path := generate(t, pebbletest.Spec{Shape: pebbletest.Churn, LeaveInLog: true, Adjust: func(o *pebbledb.Options) {
 		o.MemTableSize = 64 << 20
 	}})
-	if v := view4test(t, path); len(v.levels[0])+len(v.levels[bottom]) != 0 || v.pending.writes == 0 {
-		t.Fatalf("the store has %d pending writes and tables", v.pending.writes)
+	if v := view4test(t, path); len(v.levels[0])+len(v.levels[engine.Bottom]) != 0 || v.pending.Writes == 0 {
+		t.Fatalf("the store has %d pending writes and tables", v.pending.Writes)
 	}
 	f := measure(t, path, sdk.DepthSampled)
 	result := compact(t, path)
@@ -157,7 +158,7 @@ func TestOneKey(t *testing.T) {
 		t.Errorf("compacting one key: %+v", result)
 	}
 	v := view4test(t, path)
-	if n := len(v.levels[0]) + len(v.levels[bottom]); n != 1 {
+	if n := len(v.levels[0]) + len(v.levels[engine.Bottom]); n != 1 {
 		t.Errorf("%d tables are left of one key's versions, want 1", n)
 	}
 	if again := compact(t, path); !again.NoOp {

@@ -1,14 +1,14 @@
 //go:build unix
 
-package pebble
+package engine
 
 import (
 	"os"
 	"syscall"
 )
 
-// allocatedBytes is what the file system holds for a file.
-func allocatedBytes(info os.FileInfo) int64 {
+// AllocatedBytes is what the file system holds for a file.
+func AllocatedBytes(info os.FileInfo) int64 {
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
 		return stat.Blocks * 512
 	}

@@ -1,4 +1,4 @@
-package pebble
+package engine
 
 import (
 	"bytes"
@@ -13,22 +13,22 @@ import (
 // tree reads a drawing of tables: "0:b-d" is one of level 0 from b to d, a "!"
 // behind it makes the end exclusive, a "+" makes the table thick with
 // tombstones. Each table is 10 bytes large.
-func tree(drawing string) [][]table {
-	levels := make([][]table, 7)
+func tree(drawing string) [][]Table {
+	levels := make([][]Table, 7)
 	for word := range strings.FieldsSeq(drawing) {
-		t := table{size: 10, props: &sstable.Properties{}}
-		t.props.NumEntries = 100
+		t := Table{Size: 10, Props: &sstable.Properties{}}
+		t.Props.NumEntries = 100
 		if rest, ok := strings.CutSuffix(word, "+"); ok {
-			word, t.props.NumDeletions = rest, 50
+			word, t.Props.NumDeletions = rest, 50
 		}
-		word, t.largestExclusive = strings.CutSuffix(word, "!")
+		word, t.LargestExclusive = strings.CutSuffix(word, "!")
 		var span string
-		if _, err := fmt.Sscanf(word, "%d:%s", &t.level, &span); err != nil {
+		if _, err := fmt.Sscanf(word, "%d:%s", &t.Level, &span); err != nil {
 			panic(err)
 		}
 		from, to, _ := strings.Cut(span, "-")
-		t.smallest, t.largest = []byte(from), []byte(to)
-		levels[t.level] = append(levels[t.level], t)
+		t.Smallest, t.Largest = []byte(from), []byte(to)
+		levels[t.Level] = append(levels[t.Level], t)
 	}
 	return levels
 }
@@ -58,16 +58,16 @@ func TestRegions(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			var pending *pendingWrites
+			var pending *Pending
 			if c.pending == "everywhere" {
-				pending = &pendingWrites{writes: 1, everywhere: true}
+				pending = &Pending{Writes: 1, Everywhere: true}
 			} else if from, to, ok := strings.Cut(c.pending, "-"); ok {
-				pending = &pendingWrites{writes: 1, smallest: []byte(from), largest: []byte(to)}
+				pending = &Pending{Writes: 1, Smallest: []byte(from), Largest: []byte(to)}
 			}
 			var got []string
-			for _, r := range regions(bytes.Compare, tree(c.tables), pending) {
-				name := fmt.Sprintf("%s-%s", r.start, r.end)
-				if r.rewritten() {
+			for _, r := range Regions(bytes.Compare, tree(c.tables), pending) {
+				name := fmt.Sprintf("%s-%s", r.Start, r.End)
+				if r.Rewritten() {
 					name += "*"
 				}
 				got = append(got, name)
@@ -96,13 +96,13 @@ func TestSteps(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			all := regions(bytes.Compare, tree(c.tables), nil)
+			all := Regions(bytes.Compare, tree(c.tables), nil)
 			if len(all) != 1 {
 				t.Fatalf("%d regions, want 1", len(all))
 			}
 			var got []string
-			for _, s := range all[0].steps(bytes.Compare, c.chunk) {
-				got = append(got, fmt.Sprintf("%s-%s:%d", s.start, s.end, s.bytes))
+			for _, s := range all[0].Steps(bytes.Compare, c.chunk) {
+				got = append(got, fmt.Sprintf("%s-%s:%d", s.Start, s.End, s.Bytes))
 			}
 			if s := strings.Join(got, " "); s != c.want {
 				t.Errorf("steps %q, want %q", s, c.want)
@@ -127,23 +127,23 @@ func TestStepsCover(t *testing.T) {
 			key = from + rng.IntN(40)
 			fmt.Fprintf(&drawing, "6:%03d-%03d ", from, key)
 		}
-		for _, r := range regions(bytes.Compare, tree(drawing.String()), nil) {
-			steps := r.steps(bytes.Compare, int64(rng.IntN(50)))
+		for _, r := range Regions(bytes.Compare, tree(drawing.String()), nil) {
+			steps := r.Steps(bytes.Compare, int64(rng.IntN(50)))
 			if len(steps) == 0 {
-				t.Fatalf("%s: no steps for %s-%s", drawing.String(), r.start, r.end)
+				t.Fatalf("%s: no steps for %s-%s", drawing.String(), r.Start, r.End)
 			}
-			at, sum := r.start, int64(0)
+			at, sum := r.Start, int64(0)
 			for _, s := range steps {
-				if !bytes.Equal(s.start, at) {
-					t.Fatalf("%s: a step begins at %s, want %s", drawing.String(), s.start, at)
+				if !bytes.Equal(s.Start, at) {
+					t.Fatalf("%s: a step begins at %s, want %s", drawing.String(), s.Start, at)
 				}
-				if bytes.Compare(s.start, s.end) >= 0 && len(steps) > 1 {
-					t.Fatalf("%s: a step from %s to %s", drawing.String(), s.start, s.end)
+				if bytes.Compare(s.Start, s.End) >= 0 && len(steps) > 1 {
+					t.Fatalf("%s: a step from %s to %s", drawing.String(), s.Start, s.End)
 				}
-				at, sum = s.end, sum+s.bytes
+				at, sum = s.End, sum+s.Bytes
 			}
-			if !bytes.Equal(at, r.end) || sum != r.bytes() {
-				t.Fatalf("%s: steps end at %s with %d bytes, want %s and %d", drawing.String(), at, sum, r.end, r.bytes())
+			if !bytes.Equal(at, r.End) || sum != r.Bytes() {
+				t.Fatalf("%s: steps end at %s with %d bytes, want %s and %d", drawing.String(), at, sum, r.End, r.Bytes())
 			}
 		}
 	}

@@ -1,0 +1,61 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"strings"
+	"syscall"
+
+	pebbledb "github.com/cockroachdb/pebble/v2"
+
+	"github.com/wringdb/wring/sdk"
+)
+
+// ReadError gives an error from reading a store its kind: where the operating
+// system is not to blame, the content is.
+func ReadError(doing, path string, err error) *sdk.Error {
+	if known := knownError(doing, path, err); known != nil {
+		return known
+	}
+	return sdk.Errorf(sdk.ErrCorrupt, "%s %s: %s", doing, path, FirstLine(err)).
+		WithHint("restore the store from a backup; the pebble tool's `db check` tells more")
+}
+
+// WorkError gives an error from compacting a store its kind.
+func WorkError(doing, path string, err error) *sdk.Error {
+	if known := knownError(doing, path, err); known != nil {
+		return known
+	}
+	if pebbledb.IsCorruptionError(err) {
+		return ReadError(doing, path, err)
+	}
+	return sdk.Errorf(sdk.ErrInternal, "%s %s: %w", doing, path, err)
+}
+
+// knownError returns nil where the error has no kind of its own.
+func knownError(doing, path string, err error) *sdk.Error {
+	var typed *sdk.Error
+	switch {
+	case errors.As(err, &typed):
+		return typed
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return sdk.Errorf(sdk.ErrCancelled, "%s %s: %w", doing, path, err)
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return sdk.Errorf(sdk.ErrNoSpace, "%s %s: %s", doing, path, FirstLine(err)).
+			WithHint("free space on the store's file system")
+	case errors.Is(err, fs.ErrPermission):
+		return sdk.Errorf(sdk.ErrPermission, "%s %s: %s", doing, path, FirstLine(err)).
+			WithHint("run as the user that owns the store")
+	}
+	return nil
+}
+
+// FirstLine keeps a list of a thousand missing tables from filling the screen.
+func FirstLine(err error) string {
+	line, _, more := strings.Cut(strings.TrimSpace(err.Error()), "\n")
+	if more {
+		line += " (and more)"
+	}
+	return line
+}

@@ -1,0 +1,62 @@
+package engine
+
+// estimate goes by the tables' properties alone. Tombstones kill an entry each.
+// Writes above the lowest level are new keys or overwrite old ones, which nobody
+// counts: the middle between none and all of them is taken.
+func estimate(rewritten []Region) survey {
+	var s survey
+	for _, r := range rewritten {
+		e := r.estimate()
+		s.after = append(s.after, (e.least+e.most)/2)
+		s.least += e.least
+		s.most += e.most
+		fill := float64(e.least+e.most) / 2 / float64(max(1, r.Bytes()))
+		s.fills = append(s.fills, []part{{weight: 1, fill: min(1, fill)}})
+	}
+	return s
+}
+
+type bounds struct{ least, most int64 }
+
+func (r Region) estimate() bounds {
+	var upper, lower, tombstones, upperEntries, lowerEntries int64
+	var ranges bool
+	lowest := LowestLevel(r.Tables)
+	for _, t := range r.Tables {
+		points := int64(t.Props.NumDeletions - t.Props.NumRangeDeletions)
+		ranges = ranges || t.Props.NumRangeDeletions > 0
+		tombstones += points
+		if t.Level < lowest {
+			upper += t.Size
+			upperEntries += int64(t.Keys()) - points
+		} else {
+			lower += t.Size
+			lowerEntries += int64(t.Keys()) - points
+		}
+	}
+	entries := max(1, upperEntries+lowerEntries)
+	share := func(n int64) int64 { return int64(float64(upper+lower) * min(1, float64(n)/float64(entries))) }
+	most := upper + lower - share(min(tombstones, lowerEntries))
+	least := most - share(min(upperEntries, lowerEntries))
+	if ranges {
+		least = min(least, upper) // a range tombstone may cover all below it
+	}
+	return bounds{least: max(0, least), most: max(0, most)}
+}
+
+// bytesPerRaw is what a byte of keys and values takes in the lowest of the
+// tables: compression, indexes and filters included. It is 1 where there is none.
+func bytesPerRaw(tables []Table) float64 {
+	lowest := LowestLevel(tables)
+	var size, raw int64
+	for _, t := range tables {
+		if t.Level == lowest {
+			size += t.Size
+			raw += t.RawBytes()
+		}
+	}
+	if raw == 0 {
+		return 1
+	}
+	return min(1.5, float64(size)/float64(raw))
+}

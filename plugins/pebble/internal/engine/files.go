@@ -1,0 +1,64 @@
+package engine
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2/wal"
+)
+
+// HostLock is wring's own file in a store that is being compacted. It is no part
+// of the store.
+const HostLock = ".wring.lock"
+
+// File is a regular file in a store's directory.
+type File struct {
+	Name            string
+	Size, Allocated int64
+}
+
+// Number of a table or blob file by its name; ok is false for other files.
+func (f File) Number(extension string) (number uint64, ok bool) {
+	digits, ok := strings.CutSuffix(f.Name, extension)
+	if !ok {
+		return 0, false
+	}
+	number, err := strconv.ParseUint(digits, 10, 64)
+	return number, err == nil
+}
+
+// IsLog says whether it is of the write-ahead log.
+func (f File) IsLog() bool {
+	_, _, ok := wal.ParseLogFilename(f.Name)
+	return ok
+}
+
+// Used says how many bytes tables use of each file, by its number.
+func Used(tables ...[]Table) map[uint64]int64 {
+	used := map[uint64]int64{}
+	for _, list := range tables {
+		for _, t := range list {
+			used[t.Backing] += t.Size
+		}
+	}
+	return used
+}
+
+// UsedBy is Used of the tables in regions.
+func UsedBy(regions []Region) map[uint64]int64 {
+	tables := make([][]Table, 0, len(regions))
+	for _, r := range regions {
+		tables = append(tables, r.Tables)
+	}
+	return Used(tables...)
+}
+
+// Hole is what virtual tables leave of their file: it comes back when all of
+// them are rewritten.
+func (f File) Hole(used, rewritten map[uint64]int64) int64 {
+	number, ok := f.Number(".sst")
+	if !ok || used[number] == 0 || rewritten[number] != used[number] {
+		return 0
+	}
+	return max(0, f.Size-used[number])
+}

@@ -1,0 +1,137 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+
+	pebbledb "github.com/cockroachdb/pebble/v2"
+
+	"github.com/wringdb/wring/sdk"
+)
+
+// Rounding is what a measurement does not quarrel about: the file system holds a
+// block for a log with nothing in it.
+const Rounding = 4096
+
+// Tree is an open store as a measurement sees it: how its tables lie, and the
+// store to read them by.
+type Tree struct {
+	DB       *pebbledb.DB
+	Comparer *pebbledb.Comparer // with its defaults
+	Levels   [][]Table
+	// Pending may be nil where nobody knows.
+	Pending *Pending
+	// Renew is after how many bytes reading goes on with a new iterator, lest it
+	// keep tables that others have replaced; 0 for never.
+	Renew int64
+}
+
+// Regions of the store.
+func (t *Tree) Regions() []Region { return Regions(t.Comparer.Compare, t.Levels, t.Pending) }
+
+// Surroundings is what a measurement has to know beside the tree.
+type Surroundings struct {
+	Size sdk.Size
+	// Leftovers are given back with the rewritten regions.
+	Leftovers func(rewritten []Region) Leftovers
+	// Budget is how many bytes of tables a sampled measurement reads.
+	Budget int64
+	// Exact is set when reading everything leaves nothing open.
+	Exact bool
+}
+
+// Leftovers are files, in allocated bytes, that a compaction removes beside what
+// it rewrites. Their content is in the tables already, or goes there.
+type Leftovers struct{ Logs, Tables int64 }
+
+// Bytes of both.
+func (l Leftovers) Bytes() int64 { return l.Logs + l.Tables }
+
+// Measure predicts what compaction gives back.
+func (t *Tree) Measure(ctx context.Context, depth sdk.Depth, around Surroundings) (sdk.Fragmentation, error) {
+	f := sdk.Fragmentation{
+		TotalBytes:     around.Size.TotalBytes,
+		AllocatedBytes: around.Size.AllocatedBytes,
+		Method:         sdk.MethodEstimated,
+		Metrics:        t.metrics(),
+	}
+	all := t.Regions()
+	var rewritten []Region
+	for _, r := range all {
+		if r.Rewritten() {
+			rewritten = append(rewritten, r)
+		}
+	}
+	var s survey
+	if depth == sdk.DepthQuick {
+		s = estimate(rewritten)
+	} else {
+		budget := around.Budget
+		if depth == sdk.DepthExact {
+			budget = everything
+		}
+		var err error
+		s, err = t.sample(ctx, rewritten, budget)
+		if err != nil {
+			return sdk.Fragmentation{}, err
+		}
+		f.Method = sdk.MethodSampled
+		if depth == sdk.DepthExact && around.Exact {
+			f.Method = sdk.MethodExact
+		}
+	}
+	before, after := int64(0), int64(0)
+	for i, r := range rewritten {
+		before += r.Bytes()
+		after += s.after[i]
+	}
+	leftovers := around.Leftovers(rewritten)
+	f.ReclaimableBytes = min(max(0, before-after+leftovers.Bytes()), f.AllocatedBytes)
+	if f.ReclaimableBytes < Rounding {
+		f.ReclaimableBytes = 0
+	}
+	f.LiveBytes = max(0, f.AllocatedBytes-f.ReclaimableBytes)
+	f.Map = fillMap(all, s)
+	f.Metrics["rewrite_bytes"] = float64(before)
+	f.Metrics["obsolete_log_bytes"] = float64(leftovers.Logs)
+	f.Metrics["obsolete_table_bytes"] = float64(leftovers.Tables)
+	f.Metrics["reclaimable_min_bytes"] = float64(max(0, before-s.most+leftovers.Bytes()))
+	f.Metrics["reclaimable_max_bytes"] = float64(max(0, before-s.least+leftovers.Bytes()))
+	return f, nil
+}
+
+// metrics are what the store's own bookkeeping says; levels without tables are
+// left out.
+func (t *Tree) metrics() map[string]float64 {
+	m := map[string]float64{
+		"format_major_version": float64(t.DB.FormatMajorVersion()),
+	}
+	var tables, bytes, entries, tombstones, ranges, rangeKeys float64
+	for level, list := range t.Levels {
+		var size float64
+		for _, table := range list {
+			size += float64(table.Size)
+			entries += float64(table.Props.NumEntries)
+			tombstones += float64(table.Props.NumDeletions)
+			ranges += float64(table.Props.NumRangeDeletions)
+			rangeKeys += float64(table.Props.NumRangeKeySets)
+		}
+		if len(list) > 0 {
+			m[fmt.Sprintf("level_%d_bytes", level)] = size
+			m[fmt.Sprintf("level_%d_tables", level)] = float64(len(list))
+		}
+		tables += float64(len(list))
+		bytes += size
+	}
+	m["tables"], m["table_bytes"] = tables, bytes
+	m["entries"], m["tombstones"] = entries, tombstones
+	m["range_tombstones"], m["range_keys"] = ranges, rangeKeys
+	m["blob_bytes"] = float64(t.DB.Metrics().BlobFiles.LiveSize)
+	if t.Pending != nil {
+		m["unflushed_writes"] = float64(t.Pending.Writes)
+	}
+	if bits := FilterBits(t.Levels); bits > 0 {
+		m["filter_bits_per_key"] = float64(bits)
+	}
+	return m
+}

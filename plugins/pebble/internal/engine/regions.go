@@ -1,0 +1,133 @@
+package engine
+
+import (
+	"slices"
+
+	pebbledb "github.com/cockroachdb/pebble/v2"
+)
+
+// Region is a longest run of tables and pending writes whose key ranges
+// overlap: the unit that compaction rewrites or leaves alone.
+type Region struct {
+	Start, End []byte  // both inclusive
+	Tables     []Table // in the order of their smallest keys
+	Pending    bool    // writes in the log fall here
+}
+
+// Bytes of all tables in it.
+func (r Region) Bytes() (n int64) {
+	for _, t := range r.Tables {
+		n += t.Size
+	}
+	return n
+}
+
+// Rewritten says whether compaction writes the region anew. A lone table is
+// moved or left in place, unless it is thick with tombstones.
+func (r Region) Rewritten() bool {
+	return r.Pending || len(r.Tables) > 1 || r.Tables[0].Elidable()
+}
+
+// Compactable says whether Pebble compacts the region when it is told to. The
+// others that are rewritten are lone tables of the lowest level, which are for
+// its own compactions alone.
+func (r Region) Compactable() bool {
+	return r.Rewritten() && (len(r.Tables) > 1 || r.Tables[0].Level != Bottom)
+}
+
+// Regions splits a store's key space. Pending writes may be nil.
+func Regions(compare pebbledb.Compare, levels [][]Table, pending *Pending) []Region {
+	tables := slices.Concat(levels...)
+	if pending != nil && pending.Writes > 0 {
+		if from, to, ok := pending.span(tables, compare); ok {
+			tables = append(tables, Table{Level: -1, Smallest: from, Largest: to})
+		}
+	}
+	slices.SortStableFunc(tables, func(a, b Table) int { return compare(a.Smallest, b.Smallest) })
+	var all []Region
+	var exclusive bool // of the last region's end
+	for _, t := range tables {
+		joins := false
+		if len(all) > 0 {
+			c := compare(t.Smallest, all[len(all)-1].End)
+			joins = c < 0 || (c == 0 && !exclusive)
+		}
+		if !joins {
+			all = append(all, Region{Start: t.Smallest, End: t.Largest})
+			exclusive = t.LargestExclusive
+		}
+		r := &all[len(all)-1]
+		switch c := compare(t.Largest, r.End); {
+		case c > 0:
+			r.End, exclusive = t.Largest, t.LargestExclusive
+		case c == 0:
+			exclusive = exclusive && t.LargestExclusive
+		}
+		if t.Level < 0 {
+			r.Pending = true
+		} else {
+			r.Tables = append(r.Tables, t)
+		}
+	}
+	return all
+}
+
+// KeyRange is one step of a compaction.
+type KeyRange struct {
+	Start, End []byte // both inclusive
+	Bytes      int64  // of the tables that this step is the first to reach
+}
+
+// Steps cuts a region at the boundaries of its lowest tables, so that each step
+// reaches about chunk bytes. Neighbours share their boundary key: what begins
+// between two of the lowest tables belongs to a step too.
+func (r Region) Steps(compare pebbledb.Compare, chunk int64) []KeyRange {
+	lowest := LowestLevel(r.Tables)
+	var cuts [][]byte
+	for _, t := range r.Tables {
+		if t.Level == lowest {
+			cuts = append(cuts, t.Largest)
+		}
+	}
+	slices.SortFunc(cuts, compare) // tables of level 0 end in any order
+	cuts = append(cuts, r.End)
+
+	// The tables are in the order of their smallest keys, and steps go from left
+	// to right: what one reaches is a run of them. A table that is reached pulls
+	// in what it overlaps below.
+	reached := 0
+	reach := func(end []byte) (bytes int64) {
+		for ; reached < len(r.Tables) && compare(r.Tables[reached].Smallest, end) <= 0; reached++ {
+			t := r.Tables[reached]
+			bytes += t.Size
+			if t.Level < lowest && compare(t.Largest, end) > 0 {
+				end = t.Largest
+			}
+		}
+		return bytes
+	}
+	var steps []KeyRange
+	start, bytes := r.Start, int64(0)
+	for i, end := range cuts {
+		last := i == len(cuts)-1
+		if compare(start, end) >= 0 && (!last || len(steps) > 0) {
+			continue
+		}
+		bytes += reach(end)
+		if bytes < chunk && !last {
+			continue
+		}
+		steps = append(steps, KeyRange{Start: start, End: end, Bytes: bytes})
+		start, bytes = end, 0
+	}
+	return steps
+}
+
+// LowestLevel that any of the tables is in.
+func LowestLevel(tables []Table) int {
+	lowest := 0
+	for _, t := range tables {
+		lowest = max(lowest, t.Level)
+	}
+	return lowest
+}

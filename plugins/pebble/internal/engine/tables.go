@@ -1,0 +1,69 @@
+// Package engine is what plugins and owners of Pebble stores do alike, with a
+// *pebble.DB that somebody else has opened: it reads how the tables lie, weighs
+// what compaction will give back, compacts key range by key range, and sums
+// content up to show that none of it has changed.
+package engine
+
+import (
+	pebbledb "github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/sstable"
+)
+
+// Bottom is the lowest level. What lies only there stays as it is.
+const Bottom = 6
+
+// Table is a sorted table in the tree.
+type Table struct {
+	Level             int
+	Backing           uint64 // number of the file, which virtual tables share
+	Size              int64
+	Smallest, Largest []byte
+	// LargestExclusive is set when the table ends before the key Largest.
+	LargestExclusive bool
+	Props            *sstable.Properties
+}
+
+// Keys in the table's point blocks, tombstones and older versions included.
+func (t Table) Keys() uint64 { return t.Props.NumEntries - t.Props.NumRangeDeletions }
+
+// RawBytes of keys and values before compression, with 8 bytes of sequence
+// number for each key.
+func (t Table) RawBytes() int64 { return int64(t.Props.RawKeySize + t.Props.RawValueSize) }
+
+// Elidable says whether Pebble rewrites the table for its tombstones' sake once
+// it is in the lowest level: more than a tenth of the entries.
+func (t Table) Elidable() bool { return t.Props.NumDeletions*10 > t.Props.NumEntries }
+
+// ReadLevels lists the tables by level, each level in key order.
+func ReadLevels(db *pebbledb.DB) ([][]Table, error) {
+	infos, err := db.SSTables(pebbledb.WithProperties())
+	if err != nil {
+		return nil, err
+	}
+	levels := make([][]Table, len(infos))
+	for level, tables := range infos {
+		for _, info := range tables {
+			levels[level] = append(levels[level], Table{
+				Level:            level,
+				Backing:          uint64(info.BackingSSTNum),
+				Size:             int64(info.Size),
+				Smallest:         info.Smallest.UserKey,
+				Largest:          info.Largest.UserKey,
+				LargestExclusive: info.Largest.IsExclusiveSentinel(),
+				Props:            info.Properties,
+			})
+		}
+	}
+	return levels, nil
+}
+
+// ThickTables counts the tables of the lowest level that Pebble rewrites for
+// their tombstones' sake.
+func ThickTables(levels [][]Table) (n int) {
+	for _, t := range levels[Bottom] {
+		if t.Elidable() {
+			n++
+		}
+	}
+	return n
+}

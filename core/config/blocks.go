@@ -126,7 +126,7 @@ func (b *block) plugins(c *Config) map[string]pluginBlock {
 type storeBlock struct {
 	store *Store
 	place hcl.Range // of the name
-	// where is path, glob or owner, whichever is set.
+	// where is path, glob, owner or owner_dir, whichever is set.
 	plugin, group, where value[string]
 	settings             settings
 	// own are the settings of the store's block alone.
@@ -138,7 +138,7 @@ func (b *block) stores(c *Config, base settings, groups []string) []*storeBlock 
 	var found []*storeBlock
 	b.labelled("store", func(name string, inner *hclsyntax.Block) {
 		s := b.open(inner.Body, fmt.Sprintf("store %q", name), inner.LabelRanges[0],
-			append([]string{"plugin", "path", "glob", "owner", "group"}, settingNames()...),
+			append([]string{"plugin", "path", "glob", "owner", "owner_dir", "group"}, settingNames()...),
 			append([]string{"options"}, settingBlocks()...)).store(name, base)
 		if s.group.set && !slices.Contains(groups, s.group.v) {
 			b.reportMissing(s.group.at, fmt.Sprintf("there is no group %q", s.group.v), suggestGroup(s.group.v, groups))
@@ -166,10 +166,15 @@ func (b *block) store(name string, base settings) *storeBlock {
 	s.plugin = setting(b, "plugin", text)
 	s.group = setting(b, "group", text)
 	path, glob, owner := setting(b, "path", b.storePath), setting(b, "glob", b.glob), setting(b, "owner", b.socket)
+	ownerDir := setting(b, "owner_dir", b.socketDir)
 	b.checkWhere()
-	s.where = path.or(glob).or(owner)
-	if owner.set && s.own.ioPriority.set {
-		b.report(s.own.ioPriority.name, b.what+" has both owner and io_priority", "an owner reads and writes at a priority of its own: leave io_priority out")
+	s.where = path.or(glob).or(owner).or(ownerDir)
+	if (owner.set || ownerDir.set) && s.own.ioPriority.set {
+		kind := "owner"
+		if ownerDir.set {
+			kind = "owner_dir"
+		}
+		b.report(s.own.ioPriority.name, b.what+" has both "+kind+" and io_priority", "an owner reads and writes at a priority of its own: leave io_priority out")
 	}
 	if s.plugin.set && !validName(s.plugin.v) {
 		b.report(s.plugin.at, fmt.Sprintf("%q is no name of a plugin", s.plugin.v), "write the NAME of wring-plugin-NAME alone")
@@ -178,7 +183,7 @@ func (b *block) store(name string, base settings) *storeBlock {
 	if s.own.minReclaim.set || s.own.maxFree.set {
 		b.checkBounds(s.settings)
 	}
-	s.store = &Store{Name: name, Plugin: s.plugin.v, Path: path.v, Glob: glob.v, Owner: owner.v, Group: s.group.v}
+	s.store = &Store{Name: name, Plugin: s.plugin.v, Path: path.v, Glob: glob.v, Owner: owner.v, OwnerDir: ownerDir.v, Group: s.group.v}
 	s.settings.apply(s.store)
 	if o := b.one("options"); o != nil {
 		s.options = b.options(o)
@@ -194,23 +199,24 @@ func (b *block) store(name string, base settings) *storeBlock {
 // compacts it.
 func (b *block) checkWhere() {
 	var given []*hclsyntax.Attribute
-	for _, name := range []string{"path", "glob", "owner"} {
+	for _, name := range []string{"path", "glob", "owner", "owner_dir"} {
 		if attribute, ok := b.body.Attributes[name]; ok {
 			given = append(given, attribute)
 		}
 	}
 	plugin, hasPlugin := b.body.Attributes["plugin"]
 	_, owned := b.body.Attributes["owner"]
+	_, ownedAll := b.body.Attributes["owner_dir"]
 	switch {
 	case len(given) == 0:
-		b.reportMissing(b.place, b.what+" does not say where it is", "give it a path, a glob or an owner")
+		b.reportMissing(b.place, b.what+" does not say where it is", "give it a path, a glob, an owner or an owner_dir")
 	case len(given) > 1:
 		for _, more := range given[1:] {
 			b.report(more.NameRange, fmt.Sprintf("%s has both %s and %s", b.what, given[0].Name, more.Name), "leave one of the two out")
 		}
-	case owned && hasPlugin:
-		b.report(plugin.NameRange, b.what+" has both owner and plugin", "an owner compacts its store itself: leave plugin out")
-	case !owned && !hasPlugin:
+	case (owned || ownedAll) && hasPlugin:
+		b.report(plugin.NameRange, fmt.Sprintf("%s has both %s and plugin", b.what, given[0].Name), "an owner compacts its store itself: leave plugin out")
+	case !owned && !ownedAll && !hasPlugin:
 		b.reportMissing(b.place, b.what+" does not say which plugin compacts it", "add one, such as plugin = \"bolt\"")
 	}
 }

@@ -16,24 +16,39 @@ import (
 // stores behind its socket, told apart by name.
 func (d *decoder) checkPaths(stores []*storeBlock) {
 	first := make(map[string]*storeBlock)
-	var patterns []*storeBlock
+	var patterns, dirs []*storeBlock
 	for _, s := range stores {
 		key := s.store.Path
 		if s.store.Glob != "" {
 			key = s.store.Glob
 			patterns = append(patterns, s)
 		}
+		if s.store.OwnerDir != "" {
+			key = s.store.OwnerDir
+			dirs = append(dirs, s)
+		}
 		if key == "" {
 			continue
 		}
 		if other, taken := first[key]; taken {
-			d.report(s.where.at, fmt.Sprintf("stores %q and %q are the same database", other.store.Name, s.store.Name),
+			what := "are the same database"
+			if s.store.OwnerDir != "" {
+				what = "stand for the same owners"
+			}
+			d.report(s.where.at, fmt.Sprintf("stores %q and %q %s", other.store.Name, s.store.Name, what),
 				fmt.Sprintf("the other is in line %d: remove one of the two", other.where.at.Start.Line))
 			continue
 		}
 		first[key] = s
 	}
 	for _, s := range stores {
+		for _, dir := range dirs {
+			if s.store.Owner != "" && filepath.Dir(s.store.Owner) == dir.store.OwnerDir {
+				d.report(s.where.at, fmt.Sprintf("the owner_dir of store %q has the owner of store %q too", dir.store.Name, s.store.Name),
+					fmt.Sprintf("the owner_dir is in line %d: remove this store, or move its socket", dir.where.at.Start.Line))
+				break
+			}
+		}
 		if s.store.Path == "" {
 			continue
 		}

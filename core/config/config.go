@@ -54,12 +54,19 @@ type Plugin struct {
 // Store is one database, or with Glob a family of them.
 type Store struct {
 	Name string
-	// Exactly one of Path, Glob (both with Plugin) and Owner is set. Path and
-	// Glob are absolute; Owner is the path of a unix socket.
-	Plugin string
-	Path   string
-	Glob   string
-	Owner  string
+	// Exactly one of Path, Glob (both with Plugin), Owner and OwnerDir is set.
+	// All are absolute; Owner is the path of a unix socket, and OwnerDir a
+	// directory of such sockets, whose owners' stores this one stands for.
+	Plugin   string
+	Path     string
+	Glob     string
+	Owner    string
+	OwnerDir string
+	// FoundBy is the name of the store with the OwnerDir that this one, which is
+	// in no configuration, was found in; else empty. OwnerStore is what its owner
+	// calls it, when that is known not to be Name.
+	FoundBy    string
+	OwnerStore string
 	// Group is the name of a Group; empty means none.
 	Group string
 

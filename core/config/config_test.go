@@ -112,7 +112,7 @@ func picture(c *Config) string {
 		fmt.Fprintf(&b, "\nplugin %s\n  command %q args %q\n  sha256 %q\n  env %q\n", p.Name, p.Command, p.Args, p.SHA256, p.Env)
 	}
 	for _, s := range c.Stores {
-		fmt.Fprintf(&b, "\nstore %s\n  plugin %q path %q glob %q owner %q group %q\n", s.Name, s.Plugin, s.Path, s.Glob, s.Owner, s.Group)
+		fmt.Fprintf(&b, "\nstore %s\n  plugin %q path %q glob %q owner %q owner_dir %q group %q\n", s.Name, s.Plugin, s.Path, s.Glob, s.Owner, s.OwnerDir, s.Group)
 		fmt.Fprintf(&b, "  every %s cron %q zone %s jitter %g start_delay %s\n", s.Schedule.Every, s.Schedule.Cron, zoneName(s.Schedule.Zone), s.Schedule.Jitter, s.Schedule.StartDelay)
 		for _, w := range s.Schedule.Windows {
 			fmt.Fprintf(&b, "  window %s on %v zone %s\n", w, w.Days, zoneName(w.Zone))
@@ -147,6 +147,8 @@ func TestMistakes(t *testing.T) {
 			src = `data_dir = "/` + strings.Repeat("x", maxDataDir) + "\"\n"
 		case "long-socket":
 			src = `store "a" { owner = "/` + strings.Repeat("x", 107) + "\" }\n"
+		case "long-owner-dir":
+			src = `store "a" { owner_dir = "/` + strings.Repeat("x", 100) + "\" }\n"
 		case "long-state-home":
 			t.Setenv("XDG_STATE_HOME", "/"+strings.Repeat("x", maxDataDir))
 		case "deep":
@@ -421,7 +423,7 @@ func FuzzParse(f *testing.F) {
 		c, err := Parse(t.Context(), src, "/etc/wring/wring.hcl", described())
 		if err == nil {
 			for _, s := range c.Stores {
-				if s.Name == "" || s.Path+s.Glob+s.Owner == "" || s.StallTimeout <= 0 || s.OverdueAfter <= 0 {
+				if s.Name == "" || s.Path+s.Glob+s.Owner+s.OwnerDir == "" || s.StallTimeout <= 0 || s.OverdueAfter <= 0 {
 					t.Errorf("incomplete: %+v", s)
 				}
 			}

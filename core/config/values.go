@@ -337,6 +337,15 @@ func (d *decoder) socket(v cty.Value) (string, error) {
 	return s, err
 }
 
+func (d *decoder) socketDir(v cty.Value) (string, error) {
+	const least = len("/a.sock")
+	s, err := d.path(v)
+	if most := maxSocketPath() - least; err == nil && len(s) > most {
+		return "", fmt.Errorf("is too long for unix sockets in it, %d bytes\nthe system allows %d, so choose a shorter path", len(s), most)
+	}
+	return s, err
+}
+
 func (d *decoder) paths(v cty.Value) ([]string, error) {
 	list, err := texts(v)
 	if err != nil {

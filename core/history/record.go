@@ -32,9 +32,12 @@ type Result struct {
 	Plugin string `json:"plugin"`
 	Engine string `json:"engine"`
 	Path   string `json:"path"`
-	// Configured is the store in the configuration whose pattern found this
-	// file; empty for a store that is configured itself.
+	// Configured is the store in the configuration whose pattern, or directory of
+	// owners, found this one; empty for a store that is configured itself.
 	Configured string `json:"configured,omitempty"`
+	// Owner is the socket of the application that owns the store; empty for a
+	// plugin's.
+	Owner string `json:"owner,omitempty"`
 
 	Outcome Outcome `json:"outcome" enum:"compacted,skipped,no_op,deferred,failed,cancelled,unknown"`
 	// Code is the reason for programs: the policy's, or one of the constants.
@@ -88,9 +91,10 @@ const (
 	// the same database under another name, and that result is the one that
 	// counts.
 	CodeAlreadyRunning = "already_running"
-	// CodeVanished: a file that a pattern matched is gone again.
+	// CodeVanished: a file that a pattern matched is gone again, or a store that
+	// an owner had.
 	CodeVanished = "vanished"
-	// CodeNoFiles: a pattern matches nothing. It is no success: a pattern that
+	// CodeNoFiles: a pattern matches nothing, or no owner is there. It is no success: a pattern that
 	// stays so becomes overdue.
 	CodeNoFiles = "no_files"
 	// CodeNotReached: the run ended before the store's turn.

@@ -75,7 +75,7 @@ func worstOf(files []Result) Result {
 	return files[0]
 }
 
-// counts is "3 files: 1 failed, 2 skipped".
+// counts is "3 files: 1 failed, 2 skipped", or of owners "3 stores: …".
 func counts(files []Result) string {
 	var parts []string
 	for _, outcome := range severity() {
@@ -89,9 +89,12 @@ func counts(files []Result) string {
 			parts = append(parts, fmt.Sprintf("%d %s", n, outcome))
 		}
 	}
-	noun := "files"
-	if len(files) == 1 {
-		noun = "file"
+	noun := "file"
+	if files[0].Owner != "" {
+		noun = "store"
+	}
+	if len(files) != 1 {
+		noun += "s"
 	}
 	return fmt.Sprintf("%d %s: %s", len(files), noun, strings.Join(parts, ", "))
 }

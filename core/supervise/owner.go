@@ -23,36 +23,122 @@ type owner struct {
 	desc    sdk.Description
 	since   time.Time // of StateUp
 	lastErr error
-	leases  map[*Lease]struct{}
+	// deafUntil is how long nobody but Probe asks it again.
+	deafUntil time.Time
+	// probed is set when somebody else than Reconfigure says when it is forgotten.
+	probed bool
+	leases map[*Lease]struct{}
 }
 
+const (
+	// ownerTimeout bounds how long an owner may take to answer the first call,
+	// where StartTimeout is not shorter.
+	ownerTimeout = 5 * time.Second
+	// deafAfter is the time from which on an attempt that came to nothing counts
+	// as one that others should be spared, and deafFor how long they are. So an
+	// owner that hangs costs those who come to it in turn the wait once.
+	deafAfter = time.Second
+	deafFor   = 30 * time.Second
+)
+
+// acquireOwner does not wait for an owner of which is known that it hangs.
 func (s *Supervisor) acquireOwner(ctx context.Context, socket string) (*Lease, error) {
+	if err := s.deaf(socket); err != nil && ctx.Err() == nil {
+		return nil, err
+	}
+	return s.attach(ctx, socket, func(context.Context, client) error { return nil })
+}
+
+// deaf is the error of an owner that hangs, or nil.
+func (s *Supervisor) deaf(socket string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o := s.owners[socket]; o != nil && s.cfg.Clock.Now().Before(o.deafUntil) {
+		return o.lastErr
+	}
+	return nil
+}
+
+// Probe asks an owner, whether it was found to hang or not, which stores it has,
+// and notes whether it answers. Lists is false for one that cannot say. The
+// owner stays in the status until Forget is called.
+func (s *Supervisor) Probe(ctx context.Context, socket string) (stores []sdk.Store, lists bool, err error) {
+	l, err := s.attach(ctx, socket, func(ctx context.Context, c client) error {
+		lister, ok := c.(sdk.StoreLister)
+		lists = ok && c.Description().Capabilities.ListsStores
+		if !lists {
+			return nil
+		}
+		listed, err := lister.Stores(ctx)
+		stores = listed
+		return err
+	})
+	s.keep(socket)
+	if err != nil {
+		return nil, false, err
+	}
+	l.Release()
+	return stores, lists, nil
+}
+
+func (s *Supervisor) keep(socket string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o := s.owners[socket]; o != nil {
+		o.probed = true
+	}
+}
+
+// Forget takes an owner that was probed out of the status, unless it is in use.
+func (s *Supervisor) Forget(socket string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o := s.owners[socket]; o != nil && len(o.leases) == 0 {
+		delete(s.owners, socket)
+	}
+}
+
+// attach connects to an owner, and asks it first, which may take as long as the
+// connection, that is ownerTimeout for both.
+func (s *Supervisor) attach(ctx context.Context, socket string, first func(context.Context, client) error) (*Lease, error) {
 	what := "attach to owner " + socket
 	if s.isStopped() {
 		return nil, errStopping(what)
 	}
-	timed, cancel := context.WithTimeout(ctx, s.cfg.StartTimeout)
+	patience := min(s.cfg.StartTimeout, ownerTimeout)
+	timed, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	began := s.cfg.Clock.Now()
 	c, err := s.dial(timed, socket, s.cfg.HostVersion)
+	if err == nil {
+		err = first(timed, c)
+	}
 	if err != nil && ctx.Err() != nil {
+		if c != nil {
+			_ = c.Close()
+		}
 		return nil, fmt.Errorf("%s: %w", what, ctx.Err())
 	}
-	l, err := s.attached(socket, c, explainOwner(err, socket, s.cfg.StartTimeout))
+	l, err := s.attached(socket, c, began, explainOwner(err, socket, patience))
 	if err != nil && c != nil {
-		_ = c.Close() // nothing was said on it
+		_ = c.Close() // nothing of ours is under way on it
 	}
 	return l, err
 }
 
-// attached notes what came of an attempt to reach an owner.
-func (s *Supervisor) attached(socket string, c client, err error) (*Lease, error) {
+// attached notes what came of an attempt to reach an owner that began at a time.
+func (s *Supervisor) attached(socket string, c client, began time.Time, err error) (*Lease, error) {
 	defer s.lock()()
 	o := s.owners[socket]
 	if o == nil {
 		o = &owner{socket: socket, state: StateStopped, leases: make(map[*Lease]struct{})}
 		s.owners[socket] = o
 	}
+	o.deafUntil = time.Time{}
 	if err != nil {
+		if now := s.cfg.Clock.Now(); now.Sub(began) >= deafAfter {
+			o.deafUntil = now.Add(deafFor)
+		}
 		s.lostOwner(o, err)
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/wringdb/wring/core/catalog"
@@ -152,3 +153,111 @@ func TestOwnersRefusalIsNoAbsence(t *testing.T) {
 		t.Errorf("status %+v", s)
 	}
 }
+
+// An owner that hangs costs those who come to it in turn the wait once, and is
+// used again as soon as a probe finds that it answers.
+func TestWhoHangsIsSpared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(c *Config) { c.Clock = nil })
+		hangs := true
+		dials := 0
+		r.dial = func(ctx context.Context, _, _ string) (client, error) {
+			dials++
+			if hangs {
+				<-ctx.Done()
+				return nil, sdk.Errorf(sdk.ErrCancelled, "attach: %w", ctx.Err())
+			}
+			return &fakeOwner{stores: []sdk.Store{{Name: "x"}}}, nil
+		}
+		store := config.Store{Name: "s", Owner: "/run/app.sock"}
+		acquire := func(want time.Duration) {
+			t.Helper()
+			began := time.Now()
+			_, err := r.Acquire(t.Context(), store)
+			says(t, err, "owner away: /run/app.sock: no answer within 5s")
+			if took := time.Since(began); took != want {
+				t.Errorf("it took %s, want %s", took, want)
+			}
+		}
+		acquire(ownerTimeout)
+		acquire(0)
+		time.Sleep(deafFor)
+		acquire(ownerTimeout)
+		if dials != 2 {
+			t.Errorf("it was called %d times, want 2", dials)
+		}
+		if _, _, err := r.Probe(t.Context(), store.Owner); !errors.Is(err, ErrOwnerAway) || dials != 3 {
+			t.Errorf("a probe did not ask: %v, after %d calls", err, dials)
+		}
+		hangs = false
+		acquire(0)
+		if stores, lists, err := r.Probe(t.Context(), store.Owner); err != nil || !lists || len(stores) != 1 || stores[0].Name != "x" {
+			t.Errorf("Probe() = %v, %t, %v", stores, lists, err)
+		}
+		l, err := r.Acquire(t.Context(), store)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// One that is probed is known until it is forgotten, and one in use longer.
+		r.Reconfigure(catalog.New(catalog.Config{}))
+		r.Forget(store.Owner)
+		if s := r.status(store.Owner); s.State != StateUp || s.Leases != 1 {
+			t.Errorf("status %+v", s)
+		}
+		l.Release()
+		r.Reconfigure(catalog.New(catalog.Config{}))
+		if s := r.status(store.Owner); s.State != StateUp {
+			t.Errorf("status %+v", s)
+		}
+		r.Forget(store.Owner)
+		if got := r.Status(); len(got) != 0 {
+			t.Errorf("an owner that was forgotten is shown: %+v", got)
+		}
+	})
+}
+
+// A connection on which no question is answered is no owner that is there.
+func TestProbeOfWhoAnswersNoQuestion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(c *Config) { c.Clock = nil })
+		o := &fakeOwner{mute: true}
+		r.dial = func(context.Context, string, string) (client, error) { return o, nil }
+		_, _, err := r.Probe(t.Context(), "/run/app.sock")
+		if !errors.Is(err, ErrOwnerAway) {
+			t.Errorf("Probe() = %v, want it to be away", err)
+		}
+		if s := r.status("/run/app.sock"); s.State != StateAway || !o.closed {
+			t.Errorf("status %+v, connection closed: %t", s, o.closed)
+		}
+		if got := r.events.names(); got != "plugin_down app.sock" {
+			t.Errorf("events: %s", got)
+		}
+	})
+}
+
+// fakeOwner is a client that lists stores.
+type fakeOwner struct {
+	testBackend
+	stores []sdk.Store
+	mute   bool // does not answer
+	closed bool
+}
+
+func (o *fakeOwner) Description() sdk.Description {
+	return sdk.Description{Name: "app", Capabilities: sdk.Capabilities{ListsStores: true}}
+}
+func (o *fakeOwner) Healthy(context.Context) error { return nil }
+func (o *fakeOwner) Close() error                  { o.closed = true; return nil }
+
+func (o *fakeOwner) Stores(ctx context.Context) ([]sdk.Store, error) {
+	if o.mute {
+		<-ctx.Done()
+		return nil, sdk.Errorf(sdk.ErrCancelled, "list stores: %w", ctx.Err())
+	}
+	return o.stores, nil
+}
+
+var (
+	_ client          = (*fakeOwner)(nil)
+	_ sdk.StoreLister = (*fakeOwner)(nil)
+)

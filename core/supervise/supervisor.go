@@ -42,8 +42,9 @@ type Config struct {
 	// KeepWarm is how long a process that nobody uses keeps running; 0 means
 	// 30 s, less than 0 ends it at once.
 	KeepWarm time.Duration
-	// StartTimeout bounds how long a plugin may take to come up, and an owner to
-	// answer the first call; 0 means 15 s.
+	// StartTimeout bounds how long a plugin may take to come up, and an owner,
+	// which need not start, to answer the first call, but for that 5 s are the
+	// most; 0 means 15 s.
 	StartTimeout time.Duration
 	// HealthTimeout bounds the question whether a plugin is well, which is asked
 	// before each use; 0 means 5 s.
@@ -150,7 +151,8 @@ func New(cfg Config) *Supervisor {
 //
 // A plugin that has crashed repeatedly is an error at once, which says why and
 // when it will be tried again. An owner that does not answer is an error that
-// says "owner away", of kind ErrNotFound or ErrConnection.
+// says "owner away", of kind ErrNotFound or ErrConnection; at once where it was
+// found to hang a moment ago.
 func (s *Supervisor) Acquire(ctx context.Context, store config.Store) (*Lease, error) {
 	if store.Owner != "" {
 		return s.acquireOwner(ctx, store.Owner)
@@ -178,7 +180,7 @@ func (s *Supervisor) Reconfigure(c *catalog.Catalog) {
 		}
 	}
 	for socket, o := range s.owners {
-		if len(o.leases) == 0 {
+		if len(o.leases) == 0 && !o.probed {
 			delete(s.owners, socket)
 		}
 	}

@@ -150,3 +150,9 @@ store "queue" {
   owner = "/run/app/wring.sock"
   group = "etcd"
 }
+
+# All stores of all applications with a socket in this directory: each is a store
+# of its own, apps/SOCKET/STORE, from the moment that its application is there.
+store "apps" {
+  owner_dir = "/run/wring"
+}

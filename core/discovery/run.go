@@ -1,0 +1,350 @@
+package discovery
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+
+	"github.com/wringdb/wring/core/event"
+)
+
+// Run watches until ctx ends, and returns when nobody is asked any more.
+func (w *Watcher) Run(ctx context.Context) {
+	n := w.newNotices()
+	defer n.close()
+	var probes sync.WaitGroup
+	defer probes.Wait()
+
+	changed := make(chan struct{}, 1)
+	var telling sync.WaitGroup
+	defer telling.Wait()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	telling.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-changed:
+				w.cfg.Changed()
+			}
+		}
+	})
+	r := &round{Watcher: w, ctx: ctx, probes: &probes, changed: changed}
+	rescan := time.NewTicker(w.cfg.Rescan)
+	defer rescan.Stop()
+	for {
+		n.follow(w.paths())
+		r.look()
+		select {
+		case <-ctx.Done():
+			return
+		case <-rescan.C:
+			r.askAll()
+		case <-w.kick:
+		case <-n.heard:
+			// More of the same is about to come.
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(settle):
+			}
+			n.drop()
+		}
+	}
+}
+
+func (w *Watcher) paths() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	paths := make([]string, 0, len(w.dirs))
+	for dir := range w.dirs {
+		paths = append(paths, dir)
+	}
+	return paths
+}
+
+// round is what the goroutine of Run works with.
+type round struct {
+	*Watcher
+	ctx     context.Context //nolint:containedctx // that of Run, for its probes
+	probes  *sync.WaitGroup
+	changed chan struct{}
+}
+
+func (r *round) tell() {
+	select {
+	case r.changed <- struct{}{}:
+	default: // one is enough
+	}
+}
+
+// look reads all directories, and asks whoever is new.
+func (r *round) look() {
+	for _, dir := range r.paths() {
+		found, err := scan(dir)
+		r.mu.Lock()
+		if d := r.dirs[dir]; d != nil {
+			r.update(dir, d, found, err)
+		}
+		r.mu.Unlock()
+	}
+	r.mu.Lock()
+	r.tellSettled()
+	r.mu.Unlock()
+}
+
+// update takes over what was found in a directory; the mutex is held.
+func (r *round) update(dir string, d *directory, found map[string]candidate, refused error) {
+	d.scanned = true
+	if was := d.refused; !sameText(was, refused) {
+		d.refused = refused
+		r.tell()
+		if refused != nil {
+			r.refuse(dir, refused)
+		}
+	}
+	for path, s := range d.sockets {
+		if _, there := found[path]; there || s.gone {
+			continue
+		}
+		if s.owner.State == Refused {
+			delete(d.sockets, path)
+		} else {
+			s.gone = true
+			r.ask(d, path) // once more, so that everybody hears that it is gone
+		}
+		r.tell()
+	}
+	for path, c := range found {
+		s := d.sockets[path]
+		if s != nil && s.id == c.id && !s.gone && sameText(refusalOf(s.owner), c.refused) {
+			continue
+		}
+		fresh := &socket{owner: Owner{Name: nameOf(path), Socket: path}, id: c.id}
+		if s != nil {
+			fresh.busy, fresh.again = s.busy, s.again
+		}
+		d.sockets[path] = fresh
+		r.tell()
+		if c.refused != nil {
+			fresh.owner.State, fresh.owner.Err = Refused, c.refused
+			r.refuse(path, c.refused)
+			continue
+		}
+		r.ask(d, path)
+	}
+}
+
+func refusalOf(o Owner) error {
+	if o.State == Refused {
+		return o.Err
+	}
+	return nil
+}
+
+func sameText(a, b error) bool {
+	if a == nil || b == nil {
+		return a == nil && b == nil
+	}
+	return a.Error() == b.Error()
+}
+
+// refuse tells of a socket, or of a directory, that nobody will be asked at.
+func (r *round) refuse(path string, err error) {
+	r.cfg.Logger.Warn("not attaching to owner", "socket", path, "error", err)
+	r.cfg.Events.Publish(event.Event{Name: event.PluginDown, Plugin: path, Message: err.Error()})
+}
+
+// askAll asks every owner again.
+func (r *round) askAll() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, d := range r.dirs {
+		for path, s := range d.sockets {
+			if s.owner.State != Refused && !s.busy && !r.cfg.Now().Before(s.rests) {
+				r.ask(d, path)
+			}
+		}
+	}
+}
+
+// ask begins to ask an owner, unless that is under way: then it is done again
+// after that. The mutex is held.
+func (r *round) ask(d *directory, path string) {
+	s := d.sockets[path]
+	if s.busy {
+		s.again = true
+		return
+	}
+	s.busy = true
+	r.probes.Go(func() {
+		for r.askOnce(d, path) {
+		}
+	})
+}
+
+// askOnce asks and notes the answer. It returns whether to ask again.
+func (r *round) askOnce(d *directory, path string) (again bool) {
+	ctx, cancel := context.WithTimeout(r.ctx, r.cfg.Patience)
+	defer cancel()
+	began := r.cfg.Now()
+	stores, lists, err := r.cfg.Prober.Probe(ctx, path)
+	ended := r.cfg.Now()
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := d.sockets[path]
+	if s == nil {
+		return false // refused meanwhile, and gone
+	}
+	if s.again && r.ctx.Err() == nil {
+		s.again = false
+		return true
+	}
+	s.busy = false
+	if r.ctx.Err() != nil || s.owner.State == Refused {
+		return false // the answer tells nothing
+	}
+	if s.gone {
+		delete(d.sockets, path)
+		r.tell()
+		return false
+	}
+	before := s.owner
+	o := &s.owner
+	if err != nil {
+		o.State, o.Err, o.Since = Away, err, time.Time{}
+		if ended.Sub(began) >= slow {
+			s.slow = min(s.slow+1, maxShift)
+			s.rests = ended.Add(r.cfg.Rescan << s.slow)
+		}
+	} else {
+		s.slow = 0
+		var left []string
+		o.Stores, left = names(stores)
+		o.Lists = lists
+		if !slices.Equal(left, s.left) && len(left) > 0 {
+			r.cfg.Logger.Warn("stores of an owner are left alone: their names are taken or cannot be shown, or they are too many",
+				"socket", path, "stores", left)
+		}
+		s.left = left
+		if o.State != Up {
+			o.State, o.Err, o.Since = Up, nil, r.cfg.Now()
+		}
+	}
+	if before.State != o.State || before.Lists != o.Lists || !slices.Equal(before.Stores, o.Stores) {
+		r.tell()
+	}
+	r.tellSettled()
+	return false
+}
+
+// tellSettled is called with the mutex held.
+func (r *round) tellSettled() {
+	if r.looked != nil && r.settled() {
+		close(r.looked)
+		r.looked = nil
+	}
+}
+
+// notices are what the system says of directories. Where it says nothing, the
+// rescan has to do.
+type notices struct {
+	watcher *fsnotify.Watcher // nil where there is none
+	heard   <-chan fsnotify.Event
+	logger  interface{ Warn(string, ...any) }
+	// followed are the paths that the watcher has now, or had at some time.
+	followed map[string]bool
+	dirs     []string
+	stopped  chan struct{}
+}
+
+func (w *Watcher) newNotices() *notices {
+	n := &notices{logger: w.cfg.Logger, followed: make(map[string]bool), stopped: make(chan struct{})}
+	watcher, err := fsnotify.NewWatcher()
+	if err != nil {
+		n.logger.Warn("owners are noticed by looking for them only", "every", w.cfg.Rescan, "error", err)
+		close(n.stopped)
+		return n
+	}
+	n.watcher = watcher
+	heard := make(chan fsnotify.Event, 1)
+	n.heard = heard
+	go func() {
+		defer close(n.stopped)
+		for {
+			select {
+			case e, ok := <-watcher.Events:
+				if !ok {
+					return
+				}
+				pass(heard, e)
+			case err, ok := <-watcher.Errors:
+				if !ok {
+					return
+				}
+				n.logger.Warn("notices of owners that come and go may be lost", "error", err)
+				pass(heard, fsnotify.Event{})
+			}
+		}
+	}()
+	return n
+}
+
+// pass hands an event on, unless one waits to be taken: any makes us look.
+func pass(to chan<- fsnotify.Event, e fsnotify.Event) {
+	select {
+	case to <- e:
+	default:
+	}
+}
+
+// drop forgets what was heard.
+func (n *notices) drop() {
+	select {
+	case <-n.heard:
+	default:
+	}
+}
+
+// follow has the system tell of what happens in directories, and, of those that
+// are not there, in the one above, where they may appear. A directory that was
+// replaced by another has to be added anew, so it is done each time.
+func (n *notices) follow(dirs []string) {
+	if n.watcher == nil {
+		return
+	}
+	follow := make(map[string]bool)
+	for _, dir := range dirs {
+		if n.watcher.Add(dir) == nil {
+			follow[dir] = true
+			continue
+		}
+		above := filepath.Dir(dir)
+		if n.watcher.Add(above) == nil {
+			follow[above] = true
+		}
+		// It may have been made since it was looked for.
+		if n.watcher.Add(dir) == nil {
+			follow[dir] = true
+		}
+	}
+	for path := range n.followed {
+		if !follow[path] {
+			_ = n.watcher.Remove(path) // it may be gone already
+		}
+	}
+	n.followed = follow
+}
+
+func (n *notices) close() {
+	if n.watcher != nil {
+		_ = n.watcher.Close() // nothing can be done about it
+	}
+	<-n.stopped
+}

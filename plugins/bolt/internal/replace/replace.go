@@ -137,7 +137,7 @@ func (r *Replacement) Run(ctx context.Context) (replaced bool, err error) {
 	if err := r.Prepare(ctx); err != nil {
 		return false, err
 	}
-	admit, err := r.Temp.hold()
+	admit, err := r.Temp.Hold()
 	if err != nil {
 		return false, err
 	}

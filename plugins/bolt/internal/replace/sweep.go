@@ -38,12 +38,15 @@ var ErrWritten = errors.New("was written to after it had been replaced")
 // being replaced, and was exchanged for the new file before a kill.
 var ErrForeign = errors.New("was put in the place of the store while that was being replaced")
 
+// errMaking says that a temp is no leftover: it is being made.
+var errMaking = errors.New("is being made")
+
 // Sweep removes the temps of the file at path, which must be resolved and must
 // not be in the middle of a replacement. It returns the paths removed. State
 // reads the state of a file; its error is of kind ErrInvalid for one that the
 // engine would refuse.
 //
-// Three kinds of files bear the name of a temp. A new file that never became
+// A temp that is locked is being made, and left alone. Three other kinds of files bear the name of a temp. A new file that never became
 // the store goes; one that was it until a power cut took its name back, and that
 // somebody wrote to, stays (ErrWritten). One that somebody put in the store's place at the last moment
 // stays (ErrForeign). An old one that was exchanged for the new one may have let
@@ -77,7 +80,7 @@ func Sweep(path string, state func(*os.File) (State, error), hook Hook) (removed
 		switch {
 		case err == nil:
 			removed = append(removed, name)
-		case !errors.Is(err, fs.ErrNotExist):
+		case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errMaking):
 			failed = append(failed, err)
 		}
 	}
@@ -147,6 +150,9 @@ func (s sweeper) unused(name string, version uint64) error {
 		return err
 	}
 	defer f.Close()
+	if errors.Is(unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB), unix.EWOULDBLOCK) {
+		return errMaking
+	}
 	now, err := s.state(f)
 	if err != nil {
 		return nil // a file that nobody can open is a temp that was not completed

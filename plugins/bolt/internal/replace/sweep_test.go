@@ -259,3 +259,33 @@ func TestSweepSparesAFileWithAnotherName(t *testing.T) {
 		t.Errorf("the other name has %q, error %v", b, err)
 	}
 }
+
+// A temp that is being made is no leftover, and once nobody makes it goes,
+// whatever was written to it.
+func TestSweepLeavesWhatIsBeingMade(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.db")
+	if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	temp, err := replace.NewTemp(path, f, replace.Unfinished, rand.Reader, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	admit, err := temp.Hold()
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := func(*os.File) (replace.State, error) { return replace.State{Version: 1000}, nil }
+	if removed, err := replace.Sweep(path, state, nil); len(removed) > 0 || err != nil {
+		t.Errorf("removed %q, error %v", removed, err)
+	}
+	admit()
+	if removed, err := replace.Sweep(path, state, nil); len(removed) != 1 || err != nil {
+		t.Errorf("removed %q, error %v", removed, err)
+	}
+}

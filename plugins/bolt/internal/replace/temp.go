@@ -22,7 +22,13 @@ type Temp struct {
 	// before the rename, after which there is no way back.
 	dir  *os.File
 	hook Hook
+	mark mark
 }
+
+// Unfinished is the version for the temp of a file that changes while the temp is
+// made. Whatever is written to such a temp, a sweep removes it. Remark must give
+// it the version, before it takes the file's place.
+const Unfinished = ^uint64(0) - 1
 
 // NewTemp creates the temp for the file at path, which is open as original and
 // at that version: see State. Its name takes a random part from random. The
@@ -68,13 +74,10 @@ func (t *Temp) sign(path string, m mark) error {
 		return err
 	}
 	m.own = inode(info)
-	name := filepath.Join(filepath.Dir(path), m.name(path))
-	if err := t.hook.Do(Op{Kind: OpRename, Path: t.Path, To: name}, func() error {
-		return os.Rename(t.Path, name)
-	}); err != nil {
+	if err := t.rename(path, m); err != nil {
 		return err
 	}
-	t.Path = name
+	name := t.Path
 	// Opened anew, so that the file knows itself by its name too.
 	renamed, err := os.OpenFile(name, os.O_RDWR|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0)
 	if err != nil {
@@ -83,6 +86,26 @@ func (t *Temp) sign(path string, m mark) error {
 	first := t.File
 	t.File = renamed
 	return errors.Join(Same(name, first), first.Close())
+}
+
+// rename gives the temp of the file at path the name of a mark.
+func (t *Temp) rename(path string, m mark) error {
+	name := filepath.Join(filepath.Dir(path), m.name(path))
+	if err := t.hook.Do(Op{Kind: OpRename, Path: t.Path, To: name}, func() error {
+		return os.Rename(t.Path, name)
+	}); err != nil {
+		return err
+	}
+	t.Path, t.mark = name, m
+	return nil
+}
+
+// Remark says in the name of the temp of the file at path at which version that
+// is now. The version of the temp must be one more.
+func (t *Temp) Remark(path string, version uint64) error {
+	m := t.mark
+	m.version = version
+	return t.rename(path, m)
 }
 
 // WriteAt implements io.WriterAt.
@@ -104,8 +127,9 @@ func (t *Temp) Sync() error {
 	return t.hook.Do(Op{Kind: OpSync, Path: t.Path}, t.File.Sync)
 }
 
-// hold locks the temp, as whoever opens the store does, until admit is called.
-func (t *Temp) hold() (admit func(), err error) {
+// Hold locks the temp, as whoever opens the store does, until admit is called or
+// all descriptors of File are closed, those made of it by dup among them.
+func (t *Temp) Hold() (admit func(), err error) {
 	if err := unix.Flock(int(t.File.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return nil, fmt.Errorf("lock %s: %w", t.Path, err)
 	}

@@ -71,11 +71,16 @@ const (
 	Unresolved State = "unresolved"
 )
 
-// StoreStatus is one configured store.
+// StoreStatus is one configured store, or one of an owner that was discovered.
 type StoreStatus struct {
-	Store  string `json:"store"`
+	Store string `json:"store"`
+	// Configured is the store in the configuration that stands for this one;
+	// empty for a store that is configured itself.
+	Configured string `json:"configured,omitempty"`
+
 	Plugin string `json:"plugin"`
-	// Path is the file, directory, pattern or socket that was configured.
+	// Path is the file, directory, pattern or socket that was configured, or the
+	// socket that was discovered.
 	Path  string `json:"path"`
 	Group string `json:"group,omitempty"`
 

@@ -76,7 +76,7 @@ func (r *Runner) catchUp(t *turn) {
 // adjustTo looks for the store of the turn, or its pattern, among others.
 func (t *turn) adjustTo(stores []config.Store) {
 	for _, store := range stores {
-		if store.Name == t.store.Name || store.Glob != "" && strings.HasPrefix(t.store.Name, store.Name+"/") {
+		if store.Name == t.store.Name || store.Name == t.configured || store.Glob != "" && strings.HasPrefix(t.store.Name, store.Name+"/") {
 			t.adjust(store)
 		}
 	}

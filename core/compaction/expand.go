@@ -24,7 +24,14 @@ var errNoFiles = errors.New("no file matches")
 // the last directory that the pattern spells out: logs/a.db. Symbolic links,
 // which may lead to what matches too, and what compactions leave beside a store
 // are left out. It is an error when that last directory cannot be read.
+//
+// One that stands for the owners in a directory has no stores here: who makes a
+// request names those that were discovered, each FoundBy it, or when there are
+// none the one that stands for them.
 func Expand(store config.Store) ([]config.Store, error) {
+	if store.OwnerDir != "" {
+		return nil, nil
+	}
 	if store.Glob == "" {
 		return []config.Store{store}, nil
 	}

@@ -1,6 +1,7 @@
 package compaction
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,9 +36,12 @@ func (r *Runner) acquire(ctx context.Context, store config.Store) (*access, erro
 	}
 	return &access{
 		runner: r, lease: lease, description: lease.Description(), store: store,
-		target: sdk.Store{Name: store.Name, Path: store.Path},
+		target: sdk.Store{Name: ownersName(store), Path: store.Path},
 	}, nil
 }
+
+// ownersName is what a store is called to its backend.
+func ownersName(store config.Store) string { return cmp.Or(store.OwnerStore, store.Name) }
 
 // giveBack returns the lease.
 func (a *access) giveBack() {
@@ -125,7 +129,7 @@ func (a *access) path() string {
 }
 
 // find asks an owner that lists its stores which one is meant: the one of that
-// name, or the only one.
+// name, or the only one, unless the name is the owner's own.
 func (a *access) find(ctx context.Context) error {
 	lister, ok := a.lease.Backend().(sdk.StoreLister)
 	if a.store.Owner == "" || !a.description.Capabilities.ListsStores || !ok {
@@ -135,18 +139,19 @@ func (a *access) find(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(stores, func(s sdk.Store) bool { return s.Name == a.store.Name })
+	wanted := ownersName(a.store)
+	i := slices.IndexFunc(stores, func(s sdk.Store) bool { return s.Name == wanted })
 	switch {
 	case i >= 0:
 		a.target = stores[i]
-	case len(stores) == 1:
+	case len(stores) == 1 && a.store.OwnerStore == "":
 		a.target = stores[0]
 	default:
 		names := make([]string, len(stores))
 		for i, s := range stores {
 			names[i] = s.Name
 		}
-		return noSuchStore(a.store.Owner, a.store.Name, names)
+		return noSuchStore(a.store.Owner, wanted, names)
 	}
 	return nil
 }
@@ -211,10 +216,15 @@ func (r *Runner) past(store string) history.Past {
 	return past
 }
 
-// Inspect measures one store. A pattern is refused, as it is many.
+// Inspect measures one store. A pattern is refused, as it is many, and so is a
+// directory of owners.
 func (r *Runner) Inspect(ctx context.Context, store config.Store, depth sdk.Depth) (i Inspection, err error) {
 	if store.Glob != "" {
 		return Inspection{}, manyFiles(store)
+	}
+	if store.OwnerDir != "" {
+		return Inspection{}, sdk.Errorf(sdk.ErrInvalidOption, "inspect %s: it stands for the stores of all owners in %s", store.Name, store.OwnerDir).
+			WithHint("name one of them: see wring status")
 	}
 	err = protect(func() error {
 		a, err := r.acquire(ctx, store)

@@ -1,6 +1,7 @@
 package compaction
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,18 +26,18 @@ func (r *Runner) Plan(ctx context.Context, stores []config.Store) ([]Plan, error
 		files, err := Expand(configured)
 		if err == nil && len(files) == 0 {
 			plans = append(plans, Plan{
-				Store: configured.Name, Plugin: configured.Plugin, Path: configured.Glob, Configured: configured.Name,
+				Store: configured.Name, Plugin: configured.Plugin, Path: cmp.Or(configured.Glob, configured.OwnerDir), Configured: configured.Name,
 				Action: "skip", Code: history.CodeNoFiles, Reason: noFiles(configured), Warnings: warnings,
 			})
 		}
 		if err != nil {
 			plans = append(plans, Plan{
-				Store: configured.Name, Plugin: configured.Plugin, Path: configured.Glob, Configured: configured.Name,
+				Store: configured.Name, Plugin: configured.Plugin, Path: cmp.Or(configured.Glob, configured.OwnerDir), Configured: configured.Name,
 				Action: actionError, Code: history.CodeError, Reason: err.Error(), Error: err.Error(), Hint: sdk.HintOf(err), Warnings: warnings,
 			})
 		}
 		for i, store := range files {
-			plan := r.planOne(question{ctx: ctx, store: store, found: store.Name != configured.Name})
+			plan := r.planOne(question{ctx: ctx, store: store, found: store.Name != configured.Name || store.FoundBy != ""})
 			if ctx.Err() != nil {
 				return plans, sdk.Errorf(sdk.ErrCancelled, "plan: %w", ctx.Err())
 			}
@@ -50,7 +51,12 @@ func (r *Runner) Plan(ctx context.Context, stores []config.Store) ([]Plan, error
 	return plans, nil
 }
 
-func noFiles(store config.Store) string { return "no file matches " + store.Glob }
+func noFiles(store config.Store) string {
+	if store.OwnerDir != "" {
+		return "no owner answers in " + store.OwnerDir
+	}
+	return "no file matches " + store.Glob
+}
 
 func (r *Runner) planOne(q question) Plan {
 	ctx, store := q.ctx, q.store

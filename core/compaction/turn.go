@@ -1,6 +1,7 @@
 package compaction
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,8 +23,9 @@ type turn struct {
 	run        string
 	request    Request
 	store      config.Store
-	configured string // name of store, or of the pattern that found it
-	// place is where the store is when links are followed; empty for an owner's.
+	configured string // name of store, or of the pattern or directory that found it
+	// place is where the store is when links are followed; for an owner's its
+	// socket and name.
 	place string
 	// pace is the store's limit, and rank its I/O priority: both may change.
 	pace *sdk.Pace
@@ -70,20 +72,17 @@ func stallTimeout(store config.Store) time.Duration {
 // newTurn registers and queues a turn. Err is what has gone wrong already.
 func (r *Runner) newTurn(ctx context.Context, run string, req Request, configured, store config.Store, err error) *turn {
 	t := &turn{
-		runner: r, run: run, request: req, store: store, configured: configured.Name, place: placeOf(store),
-		pace:   sdk.NewPace(store.LimitBytesPerSecond),
-		rank:   rank{priority: store.IOPriority},
-		done:   make(chan struct{}),
-		result: history.Result{Store: store.Name, Plugin: store.Plugin, Path: store.Path, Run: run},
+		runner: r, run: run, request: req, store: store, configured: cmp.Or(store.FoundBy, configured.Name), place: placeOf(store),
+		pace: sdk.NewPace(store.LimitBytesPerSecond),
+		rank: rank{priority: store.IOPriority},
+		done: make(chan struct{}),
+		result: history.Result{
+			Store: store.Name, Plugin: store.Plugin, Run: run, Owner: store.Owner,
+			Path: cmp.Or(store.Path, store.Owner, store.Glob, store.OwnerDir),
+		},
 	}
-	if store.Owner != "" {
-		t.result.Path = store.Owner
-	}
-	if store.Glob != "" {
-		t.result.Path = store.Glob
-	}
-	if store.Name != configured.Name {
-		t.result.Configured = configured.Name
+	if store.Name != t.configured {
+		t.result.Configured = t.configured
 	}
 	t.ctx, t.cancel = context.WithCancelCause(ctx)
 	switch {
@@ -106,6 +105,9 @@ func (r *Runner) newTurn(ctx context.Context, run string, req Request, configure
 
 // placeOf follows the links on the way to a store.
 func placeOf(store config.Store) string {
+	if store.Owner != "" {
+		return store.Owner + "\x00" + ownersName(store)
+	}
 	if store.Path == "" {
 		return ""
 	}

@@ -40,7 +40,8 @@ type verdict struct {
 type question struct {
 	ctx   context.Context
 	store config.Store
-	// found is set for a file that a pattern has found.
+	// found is set for a file that a pattern has found, or an owner's store that
+	// was discovered.
 	found bool
 }
 
@@ -56,7 +57,11 @@ func (q question) judge(err error, acquiring bool) verdict {
 			reason: "owner away: nobody answers on " + q.store.Owner,
 		}
 	case !acquiring && q.vanished(err):
-		return verdict{outcome: history.Skipped, code: history.CodeVanished, reason: "the file is gone"}
+		reason := "the file is gone"
+		if q.store.Owner != "" {
+			reason = "its owner does not have it any more"
+		}
+		return verdict{outcome: history.Skipped, code: history.CodeVanished, reason: reason}
 	case errors.Is(err, sdk.ErrBusy):
 		return verdict{outcome: history.Deferred, code: history.CodeLocked, reason: "locked: " + err.Error(), err: err}
 	case errors.Is(err, sdk.ErrNoSpace):
@@ -116,10 +121,14 @@ func (q question) isCancelled(err error) bool {
 		q.ctx.Err() != nil && sdk.IsCancelled(err)
 }
 
-// vanished says whether a file that a pattern has found is gone.
+// vanished says whether a file that a pattern has found is gone, or an owner's
+// store that was discovered.
 func (q question) vanished(err error) bool {
 	if !q.found || !errors.Is(err, sdk.ErrNotFound) {
 		return false
+	}
+	if q.store.Owner != "" {
+		return true // whatever is missing, its owner has told
 	}
 	_, statErr := os.Lstat(q.store.Path)
 	return errors.Is(statErr, fs.ErrNotExist)

@@ -21,6 +21,7 @@ import (
 	"github.com/wringdb/wring/core/api"
 	"github.com/wringdb/wring/core/compaction"
 	"github.com/wringdb/wring/core/config"
+	"github.com/wringdb/wring/core/discovery"
 	"github.com/wringdb/wring/core/event"
 	"github.com/wringdb/wring/core/history"
 	"github.com/wringdb/wring/core/supervise"
@@ -56,6 +57,14 @@ func Run(ctx context.Context, c Config) error {
 	}
 	defer h.close()
 
+	var helpers sync.WaitGroup
+	living, stop := context.WithCancel(ctx)
+	defer helpers.Wait()
+	defer stop()
+	helpers.Go(func() { h.discovery.Run(living) })
+	h.watchOwners(living)
+	h.refresh()
+
 	listener, err := listen(api.SocketPath(h.dataDir))
 	if err != nil {
 		return err
@@ -64,8 +73,6 @@ func Run(ctx context.Context, c Config) error {
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 
-	var helpers sync.WaitGroup
-	living, stop := context.WithCancel(ctx)
 	helpers.Go(func() { h.reloadOn(living, hangup) })
 	helpers.Go(func() { h.sweep(living) })
 	helpers.Go(func() { h.feedWatchdog(living) })
@@ -115,7 +122,7 @@ func start(ctx context.Context, c Config) (h *host, err error) {
 	h = &host{
 		cfg: c, logger: c.Logger, dataDir: loaded.DataDir, lock: lock,
 		current: loaded, startedAt: time.Now(),
-		next: map[string]time.Time{}, busy: map[string]bool{}, overdue: map[string]bool{},
+		next: map[string]time.Time{}, busy: map[string]bool{}, overdue: map[string]bool{}, seen: map[string]bool{},
 		wake: make(chan struct{}, 1), ping: make(chan struct{}),
 	}
 	h.living, h.cancelRuns = context.WithCancel(context.Background())
@@ -134,10 +141,12 @@ func start(ctx context.Context, c Config) (h *host, err error) {
 		RuntimeDir: filepath.Join(loaded.DataDir, "run"),
 	})
 	h.runner = compaction.New(compaction.Config{
-		Clients: Clients{h.supervisor}, History: h.history, Bus: h.bus, Logger: c.Logger,
+		Clients: trusting{Clients{h.supervisor}, h}, History: h.history, Bus: h.bus, Logger: c.Logger,
 		MaxParallel: loaded.MaxParallel, Groups: loaded.Groups,
 	})
-	h.plan(loaded.Stores, time.Now())
+	h.discovery = discovery.New(discovery.Config{
+		Prober: h.supervisor, Events: h.bus, Logger: c.Logger, Changed: h.refresh,
+	})
 	return h, nil
 }
 
@@ -172,12 +181,34 @@ func (h *host) reloadOn(ctx context.Context, hangup <-chan os.Signal) {
 	}
 }
 
+// trusting are Clients that call no discovered owner which is not there, or not
+// to be believed, by what was found out last.
+type trusting struct {
+	Clients
+	host *host
+}
+
+// Acquire implements compaction.Clients.
+func (c trusting) Acquire(ctx context.Context, store config.Store) (compaction.Lease, error) {
+	if store.FoundBy != "" {
+		if err := c.host.discovery.Trusts(store.Owner); err != nil {
+			return nil, err
+		}
+	}
+	lease, err := c.Clients.Acquire(ctx, store)
+	if store.FoundBy != "" && errors.Is(err, supervise.ErrOwnerAway) {
+		c.host.discovery.Rescan()
+	}
+	return lease, err
+}
+
 // Clients hands the leases of a supervisor to a runner.
 type Clients struct{ *supervise.Supervisor }
 
 var (
 	_ compaction.Clients     = Clients{}
 	_ compaction.Prioritizer = (*supervise.Lease)(nil)
+	_ discovery.Prober       = (*supervise.Supervisor)(nil)
 )
 
 // Acquire implements compaction.Clients.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"reflect"
 	"sync"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 	"github.com/wringdb/wring/core/catalog"
 	"github.com/wringdb/wring/core/compaction"
 	"github.com/wringdb/wring/core/config"
+	"github.com/wringdb/wring/core/discovery"
 	"github.com/wringdb/wring/core/event"
 	"github.com/wringdb/wring/core/history"
 	"github.com/wringdb/wring/core/supervise"
@@ -33,6 +33,7 @@ type host struct {
 	bus        *event.Bus
 	supervisor *supervise.Supervisor
 	runner     *compaction.Runner
+	discovery  *discovery.Watcher
 
 	// living ends when runs are to stop; runs counts those under way.
 	living     context.Context //nolint:containedctx // the life of the host, not of a call
@@ -44,8 +45,12 @@ type host struct {
 
 	reloading sync.Mutex // one reload at a time
 
+	refreshing sync.Mutex      // one refresh at a time
+	seen       map[string]bool // sockets of owners that were discovered; guarded by refreshing
+
 	mu      sync.Mutex
 	current *config.Config
+	tracked []tracked            // by the configuration, and the owners that are there
 	next    map[string]time.Time // when stores are due
 	busy    map[string]bool      // in a scheduled run
 	overdue map[string]bool      // stores whose event was sent
@@ -150,35 +155,23 @@ func (h *host) Reload(ctx context.Context) error {
 		h.logger.Error("the configuration is not reloaded, the old one stays in force", "error", err, "hint", sdk.HintOf(err))
 		return err
 	}
-	h.adopt(loaded, plugins)
+	h.adopt(ctx, loaded, plugins)
 	h.logger.Info("configuration reloaded", "stores", len(loaded.Stores), "plugins", len(loaded.Plugins))
 	return nil
 }
 
 // adopt puts a configuration into force. Runs under way end under the old one,
 // but for what Adjust gives them.
-func (h *host) adopt(loaded *config.Config, plugins *catalog.Catalog) {
+func (h *host) adopt(ctx context.Context, loaded *config.Config, plugins *catalog.Catalog) {
 	h.supervisor.Reconfigure(plugins)
 	h.runner.Reconfigure(loaded.MaxParallel, loaded.Groups)
 	h.runner.Adjust(loaded.Stores)
 	h.history.SetKeep(loaded.KeepHistory)
 	h.mu.Lock()
-	old := make(map[string]config.Store, len(h.current.Stores))
-	for _, s := range h.current.Stores {
-		old[s.Name] = s
-	}
 	h.current = loaded
-	times := make(map[string]time.Time, len(loaded.Stores))
-	for _, s := range loaded.Stores {
-		before, ok := old[s.Name]
-		if ok && reflect.DeepEqual(before.Schedule, s.Schedule) {
-			times[s.Name] = h.next[s.Name]
-		}
-	}
-	h.next = times
 	h.mu.Unlock()
-	h.plan(loaded.Stores, time.Now())
-	h.wakeUp()
+	h.watchOwners(ctx)
+	h.refresh()
 }
 
 // Compact makes a run that ends with ctx or with the host.
@@ -197,6 +190,7 @@ func (h *host) Compact(ctx context.Context, req api.CompactRequest) (history.Run
 	defer done()
 	ctx, cancel := h.whileLiving(ctx)
 	defer cancel()
+	defer h.refreshAfter(stores)
 	return h.runner.Run(ctx, compaction.Request{Trigger: history.Manual, Stores: stores, Mode: req.Mode, Manual: true, Force: req.Force})
 }
 
@@ -221,7 +215,7 @@ func (h *host) whileLiving(ctx context.Context) (context.Context, context.Cancel
 // Cancel stops what runs on a store, or on all.
 func (h *host) Cancel(ctx context.Context, store string) (int, error) {
 	if store != "" {
-		if _, err := h.stores([]string{store}); err != nil {
+		if _, err := h.store(store); err != nil {
 			return 0, err
 		}
 	}
@@ -248,28 +242,11 @@ func (h *host) Plan(ctx context.Context, names []string) ([]compaction.Plan, err
 
 // Inspect measures one store.
 func (h *host) Inspect(ctx context.Context, name string, depth sdk.Depth, mode string) (compaction.Inspection, error) {
-	stores, err := h.stores([]string{name})
+	store, err := h.store(name)
 	if err != nil {
 		return compaction.Inspection{}, err
 	}
-	return h.runner.Inspect(ctx, compaction.InMode(stores, mode)[0], depth)
-}
-
-// stores finds stores, and files of patterns, by name; no names means all.
-func (h *host) stores(names []string) ([]config.Store, error) {
-	current := h.config()
-	if len(names) == 0 {
-		return current.Stores, nil
-	}
-	stores := make([]config.Store, 0, len(names))
-	for _, name := range names {
-		s, ok := compaction.Resolve(current.Stores, name)
-		if !ok {
-			return nil, sdk.Errorf(sdk.ErrNotFound, "no store is called %q", name).WithHint("see the stores with: wring status")
-		}
-		stores = append(stores, s)
-	}
-	return stores, nil
+	return h.runner.Inspect(ctx, compaction.InMode([]config.Store{store}, mode)[0], depth)
 }
 
 // Runs returns the last n runs, newest first.

@@ -19,19 +19,36 @@ func (h *host) Status() api.Status {
 	status := api.Status{
 		Version: h.cfg.Version, PID: os.Getpid(), StartedAt: h.startedAt,
 		ConfigFile: h.cfg.File, DataDir: h.dataDir, LastEventID: h.bus.LastID(),
-		Running: append([]string{}, h.runner.Running()...), Plugins: h.supervisor.Status(),
+		Running: append([]string{}, h.runner.Running()...), Plugins: append(append([]supervise.Status{}, h.supervisor.Status()...), h.refusedOwners()...),
 		Stores: make([]api.StoreStatus, 0, len(current.Stores)),
 	}
 	now := time.Now()
 	active := h.runner.Active()
-	for _, s := range current.Stores {
-		store := h.storeStatus(s, now, active)
-		if store.State == api.Healthy && isAway(s, status.Plugins) {
-			store.State = api.Away
+	all := h.trackedNow()
+	for _, configured := range current.Stores {
+		shown := 0
+		for _, s := range all {
+			if s.Name != configured.Name && s.FoundBy != configured.Name {
+				continue
+			}
+			store := h.storeStatus(s, now, active)
+			if store.State == api.Healthy && (s.away || isAway(s.Store, status.Plugins)) {
+				store.State = api.Away
+			}
+			status.Stores = append(status.Stores, store)
+			shown++
 		}
-		status.Stores = append(status.Stores, store)
+		if shown == 0 && configured.OwnerDir != "" {
+			status.Stores = append(status.Stores, h.nobodyThere(configured))
+		}
 	}
 	return status
+}
+
+// nobodyThere is the status of a store that stands for owners, when none is or
+// was there.
+func (h *host) nobodyThere(s config.Store) api.StoreStatus {
+	return api.StoreStatus{Store: s.Name, Path: s.OwnerDir, Group: s.Group, State: api.Away}
 }
 
 // isAway says whether the owner of a store did not answer when it was last asked.
@@ -41,10 +58,10 @@ func isAway(s config.Store, backends []supervise.Status) bool {
 	})
 }
 
-func (h *host) storeStatus(s config.Store, now time.Time, active map[string]event.Progress) api.StoreStatus {
+func (h *host) storeStatus(s tracked, now time.Time, active map[string]event.Progress) api.StoreStatus {
 	health := h.health(s, now)
 	status := api.StoreStatus{
-		Store: s.Name, Plugin: s.Plugin, Path: cmp.Or(s.Path, s.Glob, s.Owner), Group: s.Group,
+		Store: s.Name, Configured: s.FoundBy, Plugin: s.Plugin, Path: cmp.Or(s.Path, s.Glob, s.Owner), Group: s.Group,
 		State: state(health), Health: health,
 	}
 	h.mu.Lock()

@@ -49,15 +49,19 @@ func (h *host) loop(ctx context.Context) {
 
 // sweep removes what compactions that died with an earlier host have left.
 func (h *host) sweep(ctx context.Context) {
-	h.runner.SweepAll(ctx, h.config().Stores)
+	stores, err := h.stores(nil)
+	if err == nil {
+		h.runner.SweepAll(ctx, stores)
+	}
 }
 
-// plan sets when stores are next due. Stores that have a time keep it.
-func (h *host) plan(stores []config.Store, now time.Time) {
+// plan sets when stores are next due. Stores that have a time keep it, and those
+// that are away have none.
+func (h *host) plan(stores []tracked, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, s := range stores {
-		if _, ok := h.next[s.Name]; !ok {
+		if _, ok := h.next[s.Name]; !ok && !s.away {
 			h.next[s.Name] = h.firstDue(s, now)
 		}
 	}
@@ -65,23 +69,24 @@ func (h *host) plan(stores []config.Store, now time.Time) {
 
 // firstDue is when a store is due that this host has not run yet. One whose
 // last outcome nobody knows does not wait for its schedule.
-func (h *host) firstDue(s config.Store, now time.Time) time.Time {
-	past := h.past(s)
+// An owner has its delay too, when it comes later than the host.
+func (h *host) firstDue(s tracked, now time.Time) time.Time {
+	past, started := h.past(s), later(h.startedAt, s.since)
 	if past.Unresolved {
-		ready := h.startedAt.Add(s.Schedule.StartDelay)
+		ready := started.Add(s.Schedule.StartDelay)
 		if ready.Before(now) {
 			ready = now // a store that came with a reload
 		}
 		return s.Schedule.NextOpen(ready)
 	}
 	return s.Schedule.Next(schedule.Input{
-		Now: now, Started: h.startedAt, Last: past.LastAttemptAt, Jitter: rand.Float64,
+		Now: now, Started: started, Last: past.LastAttemptAt, Jitter: rand.Float64,
 	})
 }
 
 // past is what the history knows of a store; of a pattern's files, the one
 // that is worst off.
-func (h *host) past(s config.Store) history.Past {
+func (h *host) past(s tracked) history.Past {
 	past, err := h.history.Past(s.Name)
 	if err != nil {
 		h.logger.Warn("reading a store's past", "store", s.Name, "error", err)
@@ -95,13 +100,13 @@ func (h *host) takeDue(now time.Time) []config.Store {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var due []config.Store
-	for _, s := range h.current.Stores {
+	for _, s := range h.tracked {
 		next := h.next[s.Name]
 		if h.busy[s.Name] || next.IsZero() || next.After(now) {
 			continue
 		}
 		h.busy[s.Name] = true
-		due = append(due, s)
+		due = append(due, s.Store)
 	}
 	return due
 }
@@ -118,6 +123,7 @@ func (h *host) startRun(due []config.Store) {
 		if _, err := h.runner.Run(h.living, request); err != nil {
 			h.logger.Error("run ended early", "error", err)
 		}
+		h.refreshAfter(due)
 	}()
 }
 
@@ -127,8 +133,8 @@ func (h *host) ended(name string) {
 	now := time.Now()
 	h.mu.Lock()
 	delete(h.busy, name)
-	for _, s := range h.current.Stores {
-		if s.Name == name {
+	for _, s := range h.tracked {
+		if s.Name == name && !s.away {
 			h.next[name] = s.Schedule.Next(schedule.Input{Now: now, Last: now, Jitter: rand.Float64})
 		}
 	}
@@ -148,7 +154,7 @@ func (h *host) untilNext(now time.Time) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	wait := healthInterval
-	for _, s := range h.current.Stores {
+	for _, s := range h.tracked {
 		if next := h.next[s.Name]; !h.busy[s.Name] && !next.IsZero() {
 			wait = min(wait, next.Sub(now))
 		}
@@ -158,7 +164,7 @@ func (h *host) untilNext(now time.Time) time.Duration {
 
 // checkOverdue tells once about each store that becomes overdue.
 func (h *host) checkOverdue(now time.Time) {
-	for _, s := range h.config().Stores {
+	for _, s := range h.trackedNow() {
 		late := h.health(s, now).Overdue
 		h.mu.Lock()
 		told := h.overdue[s.Name]
@@ -176,13 +182,24 @@ func (h *host) checkOverdue(now time.Time) {
 }
 
 // health judges a store by its past. One that has never been looked at is
-// judged as if it had been when the host started.
-func (h *host) health(s config.Store, now time.Time) history.Health {
+// judged as if it had been when the host started, and one whose owner was away as
+// if it had been when that came: nobody could before.
+func (h *host) health(s tracked, now time.Time) history.Health {
 	past := h.past(s)
 	from := past.LastSuccessAt
 	if from.IsZero() {
 		from = h.startedAt
 	}
+	from = later(from, s.since)
 	due := s.Schedule.Next(schedule.Input{Now: from, Last: from})
-	return past.Health(now, due, s.OverdueAfter)
+	health := past.Health(now, due, s.OverdueAfter)
+	health.Overdue = health.Overdue && !s.away
+	return health
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/wringdb/wring/core/event"
+	"github.com/wringdb/wring/core/supervise"
 	"github.com/wringdb/wring/sdk"
 )
 
@@ -24,6 +25,9 @@ type Prober interface {
 	// Probe returns the stores of an owner; lists is false for one that cannot
 	// say which it has. It returns soon after ctx ends.
 	Probe(ctx context.Context, socket string) (stores []sdk.Store, lists bool, err error)
+	// Lose is told that an owner that was probed is gone, or refused now, and
+	// why. It must not wait, nor call the Watcher.
+	Lose(socket string, err error)
 }
 
 // Publisher takes events and never waits; *event.Bus does.
@@ -120,6 +124,7 @@ type Owner struct {
 type Watcher struct {
 	cfg  Config
 	kick chan struct{} // look at once
+	ask  chan struct{} // ask at once
 
 	mu     sync.Mutex
 	dirs   map[string]*directory // by path
@@ -140,7 +145,6 @@ type socket struct {
 	left  []string  // its stores that are left alone
 	slow  int       // how often in a row it was slow to fail
 	rests time.Time // until when a rescan leaves it alone
-	gone  bool      // asked a last time
 	busy  bool      // being asked
 	again bool      // to be asked once more after that
 }
@@ -148,7 +152,7 @@ type socket struct {
 // New makes a Watcher without directories. It does nothing until Run.
 func New(c Config) *Watcher {
 	c.ensureDefaults()
-	return &Watcher{cfg: c, kick: make(chan struct{}, 1), dirs: make(map[string]*directory)}
+	return &Watcher{cfg: c, kick: make(chan struct{}, 1), ask: make(chan struct{}, 1), dirs: make(map[string]*directory)}
 }
 
 // Watch says which directories, by absolute and clean paths, are watched from
@@ -166,8 +170,12 @@ func (w *Watcher) Watch(dirs []string) {
 		}
 	}
 	w.mu.Unlock()
-	w.wake()
+	wake(w.kick)
 }
+
+// Rescan has everybody asked soon, by someone who has seen that things are not
+// what they were.
+func (w *Watcher) Rescan() { wake(w.ask) }
 
 // Owners are those in a directory, sorted by name.
 func (w *Watcher) Owners(dir string) []Owner {
@@ -182,13 +190,37 @@ func (w *Watcher) Owners(dir string) []Owner {
 		owners = append(owners, Owner{Socket: dir, State: Refused, Err: d.refused})
 	}
 	for _, path := range slices.Sorted(maps.Keys(d.sockets)) {
-		if s := d.sockets[path]; !s.gone {
-			o := s.owner
-			o.Stores = slices.Clone(o.Stores)
-			owners = append(owners, o)
-		}
+		o := d.sockets[path].owner
+		o.Stores = slices.Clone(o.Stores)
+		owners = append(owners, o)
 	}
 	return owners
+}
+
+// Trusts says whether an owner may be called: nil when it answered when it was
+// last asked, else why not. One that is gone is sdk.ErrNotFound.
+func (w *Watcher) Trusts(socketPath string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	d := w.dirs[filepath.Dir(socketPath)]
+	if d == nil {
+		return goneError(socketPath)
+	}
+	s := d.sockets[socketPath]
+	switch {
+	case s == nil && d.refused != nil:
+		return d.refused
+	case s == nil:
+		return goneError(socketPath)
+	case s.owner.State == Asking:
+		return sdk.Errorf(sdk.ErrConnection, "%w: %s: it has not answered yet", supervise.ErrOwnerAway, socketPath)
+	}
+	return s.owner.Err
+}
+
+func goneError(socketPath string) error {
+	return sdk.Errorf(sdk.ErrNotFound, "%w: %s: there is no such socket any more", supervise.ErrOwnerAway, socketPath).
+		WithHint("start the application that owns the store")
 }
 
 // Settled returns when every directory has been read and every owner in it has
@@ -228,9 +260,9 @@ func (w *Watcher) settled() bool {
 	return true
 }
 
-func (w *Watcher) wake() {
+func wake(who chan<- struct{}) {
 	select {
-	case w.kick <- struct{}{}:
+	case who <- struct{}{}:
 	default: // one is enough
 	}
 }

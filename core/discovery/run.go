@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"cmp"
 	"context"
 	"path/filepath"
 	"slices"
@@ -46,6 +47,8 @@ func (w *Watcher) Run(ctx context.Context) {
 		case <-rescan.C:
 			r.askAll()
 		case <-w.kick:
+		case <-w.ask:
+			r.askAll()
 		case <-n.heard:
 			// More of the same is about to come.
 			select {
@@ -76,12 +79,7 @@ type round struct {
 	changed chan struct{}
 }
 
-func (r *round) tell() {
-	select {
-	case r.changed <- struct{}{}:
-	default: // one is enough
-	}
-}
+func (r *round) tell() { wake(r.changed) }
 
 // look reads all directories, and asks whoever is new.
 func (r *round) look() {
@@ -108,21 +106,16 @@ func (r *round) update(dir string, d *directory, found map[string]candidate, ref
 			r.refuse(dir, refused)
 		}
 	}
-	for path, s := range d.sockets {
-		if _, there := found[path]; there || s.gone {
-			continue
-		}
-		if s.owner.State == Refused {
+	for path := range d.sockets {
+		if _, there := found[path]; !there {
 			delete(d.sockets, path)
-		} else {
-			s.gone = true
-			r.ask(d, path) // once more, so that everybody hears that it is gone
+			r.cfg.Prober.Lose(path, cmp.Or(refused, goneError(path)))
+			r.tell()
 		}
-		r.tell()
 	}
 	for path, c := range found {
 		s := d.sockets[path]
-		if s != nil && s.id == c.id && !s.gone && sameText(refusalOf(s.owner), c.refused) {
+		if s != nil && s.id == c.id && sameText(refusalOf(s.owner), c.refused) {
 			continue
 		}
 		fresh := &socket{owner: Owner{Name: nameOf(path), Socket: path}, id: c.id}
@@ -134,6 +127,7 @@ func (r *round) update(dir string, d *directory, found map[string]candidate, ref
 		if c.refused != nil {
 			fresh.owner.State, fresh.owner.Err = Refused, c.refused
 			r.refuse(path, c.refused)
+			r.cfg.Prober.Lose(path, c.refused)
 			continue
 		}
 		r.ask(d, path)
@@ -200,19 +194,21 @@ func (r *round) askOnce(d *directory, path string) (again bool) {
 	defer r.mu.Unlock()
 	s := d.sockets[path]
 	if s == nil {
-		return false // refused meanwhile, and gone
+		if err == nil && r.ctx.Err() == nil {
+			r.cfg.Prober.Lose(path, goneError(path)) // it had a last word
+		}
+		return false
 	}
 	if s.again && r.ctx.Err() == nil {
 		s.again = false
 		return true
 	}
 	s.busy = false
-	if r.ctx.Err() != nil || s.owner.State == Refused {
-		return false // the answer tells nothing
+	if r.ctx.Err() != nil {
+		return false // that it failed tells nothing
 	}
-	if s.gone {
-		delete(d.sockets, path)
-		r.tell()
+	if s.owner.State == Refused {
+		r.cfg.Prober.Lose(path, s.owner.Err)
 		return false
 	}
 	before := s.owner

@@ -89,13 +89,25 @@ func (s *Supervisor) keep(socket string) {
 	}
 }
 
-// Forget takes an owner that was probed out of the status, unless it is in use.
-func (s *Supervisor) Forget(socket string) {
+// Lose notes, for an owner that was probed, that it is not there any more, or not
+// to be believed, as somebody knows who did not have to ask it.
+func (s *Supervisor) Lose(socket string, err error) {
+	defer s.lock()()
+	if o := s.owners[socket]; o != nil {
+		s.lostOwner(o, err)
+	}
+}
+
+// Forget takes an owner that was probed out of the status, unless it is in use:
+// then it returns false.
+func (s *Supervisor) Forget(socket string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if o := s.owners[socket]; o != nil && len(o.leases) == 0 {
-		delete(s.owners, socket)
+	if o := s.owners[socket]; o != nil && len(o.leases) > 0 {
+		return false
 	}
+	delete(s.owners, socket)
+	return true
 }
 
 // attach connects to an owner, and asks it first, which may take as long as the

@@ -200,7 +200,9 @@ func TestWhoHangsIsSpared(t *testing.T) {
 		}
 		// One that is probed is known until it is forgotten, and one in use longer.
 		r.Reconfigure(catalog.New(catalog.Config{}))
-		r.Forget(store.Owner)
+		if r.Forget(store.Owner) {
+			t.Error("an owner in use was forgotten")
+		}
 		if s := r.status(store.Owner); s.State != StateUp || s.Leases != 1 {
 			t.Errorf("status %+v", s)
 		}

@@ -69,12 +69,13 @@ func (s *session) resolve(ctx context.Context, arguments []string) (targets, err
 // stores are what a host knows.
 type stores []api.StoreStatus
 
-// has says whether the host has a store of that name, or a pattern whose files
-// are called so: NAME/FILE. A file that is here is meant itself.
+// has says whether the host has a store of that name, one that stands for those
+// of owners, or a pattern whose files are called so: NAME/FILE. A file that is
+// here is meant itself.
 func (known stores) has(name string) bool {
 	for _, store := range known {
 		switch {
-		case store.Store == name:
+		case store.Store == name, store.Configured == name && name != "":
 			return true
 		case strings.HasPrefix(name, store.Store+"/") && strings.ContainsAny(store.Path, "*?["):
 			return !exists(name)
@@ -122,7 +123,12 @@ func (s *session) completeStores(c *cobra.Command, _ []string, _ string) ([]stri
 		return nil, cobra.ShellCompDirectiveDefault
 	}
 	names := make([]string, 0, len(status.Stores))
+	together := ""
 	for _, store := range status.Stores {
+		if store.Configured != "" && store.Configured != together {
+			together = store.Configured
+			names = append(names, together+"\tall stores of owners in "+filepath.Dir(store.Path))
+		}
 		names = append(names, store.Store+"\t"+store.Path)
 	}
 	return names, cobra.ShellCompDirectiveDefault // files too: a path is as good

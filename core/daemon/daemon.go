@@ -182,22 +182,25 @@ func (h *host) reloadOn(ctx context.Context, hangup <-chan os.Signal) {
 }
 
 // trusting are Clients that call no discovered owner which is not there, or not
-// to be believed, by what was found out last.
+// to be believed, by what was found out last, and none that hangs.
 type trusting struct {
 	Clients
 	host *host
 }
 
 // Acquire implements compaction.Clients.
-func (c trusting) Acquire(ctx context.Context, store config.Store) (compaction.Lease, error) {
-	if store.FoundBy != "" {
-		if err := c.host.discovery.Trusts(store.Owner); err != nil {
-			return nil, err
-		}
+func (c trusting) Acquire(ctx context.Context, store config.Store) (lease compaction.Lease, err error) {
+	switch {
+	case store.FoundBy != "":
+		err = c.host.discovery.Trusts(store.Owner)
+	case store.Owner != "":
+		err = c.host.discovery.Hangs(store.Owner)
 	}
-	lease, err := c.Clients.Acquire(ctx, store)
-	if store.FoundBy != "" && errors.Is(err, supervise.ErrOwnerAway) {
-		c.host.discovery.Rescan()
+	if err == nil {
+		lease, err = c.Clients.Acquire(ctx, store)
+	}
+	if errors.Is(err, supervise.ErrOwnerAway) {
+		c.host.discovery.Rescan() // it may be back for the next who comes
 	}
 	return lease, err
 }

@@ -44,13 +44,17 @@ func ownerDirs(c *config.Config) []string {
 // watchOwners watches the directories of the configuration in force, and takes
 // up whom it finds at once.
 func (h *host) watchOwners(ctx context.Context) {
-	dirs := ownerDirs(h.config())
-	h.discovery.Watch(dirs)
-	if len(dirs) > 0 {
-		ctx, cancel := context.WithTimeout(ctx, discoverTimeout)
-		defer cancel()
-		h.discovery.Settled(ctx)
+	current := h.config()
+	var sockets []string
+	for _, s := range current.Stores {
+		if s.Owner != "" {
+			sockets = append(sockets, s.Owner)
+		}
 	}
+	h.discovery.Watch(ownerDirs(current), sockets)
+	ctx, cancel := context.WithTimeout(ctx, discoverTimeout)
+	defer cancel()
+	h.discovery.Settled(ctx)
 }
 
 // refresh brings the tracked stores into line with the configuration in force,
@@ -165,7 +169,9 @@ func (h *host) remembered(pattern config.Store, there []tracked) []tracked {
 func (h *host) forgetOwners(c *config.Config, stores []tracked) {
 	wanted := map[string]bool{}
 	for _, s := range stores {
-		wanted[s.Owner] = true
+		if s.Owner != "" {
+			wanted[s.Owner], h.seen[s.Owner] = true, true
+		}
 	}
 	for _, dir := range ownerDirs(c) {
 		for _, o := range h.discovery.Owners(dir) {

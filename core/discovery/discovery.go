@@ -1,6 +1,7 @@
 // Package discovery finds the applications that own stores: those whose sockets
-// lie in directories that it watches. It asks each which stores it has, and goes
-// on asking, since applications come and go, open stores and close them.
+// lie in directories that it watches, and those at sockets that it is told of. It
+// asks each which stores it has, and goes on asking, since applications come and
+// go, open stores and close them.
 package discovery
 
 import (
@@ -133,6 +134,9 @@ type Watcher struct {
 
 // directory is a directory that is watched.
 type directory struct {
+	// named are the only sockets in it that matter, by their paths, and that are
+	// believed whoever has put them there; nil for all that may be believed.
+	named   []string
 	refused error // why nothing in it is believed; nil while it is, or is not there
 	sockets map[string]*socket
 	scanned bool
@@ -155,26 +159,37 @@ func New(c Config) *Watcher {
 	return &Watcher{cfg: c, kick: make(chan struct{}, 1), ask: make(chan struct{}, 1), dirs: make(map[string]*directory)}
 }
 
-// Watch says which directories, by absolute and clean paths, are watched from
-// now on. They need not be there.
-func (w *Watcher) Watch(dirs []string) {
+// Watch says which directories are watched from now on, and which sockets
+// outside of them, all by absolute and clean paths. They need not be there.
+func (w *Watcher) Watch(dirs, sockets []string) {
+	named := make(map[string][]string)
+	for _, dir := range dirs {
+		named[dir] = nil
+	}
+	for _, path := range sockets {
+		dir := filepath.Dir(path)
+		if !slices.Contains(dirs, dir) && !slices.Contains(named[dir], path) {
+			named[dir] = append(named[dir], path)
+		}
+	}
 	w.mu.Lock()
-	for dir := range w.dirs {
-		if !slices.Contains(dirs, dir) {
+	for dir, d := range w.dirs {
+		if only, wanted := named[dir]; !wanted || (only == nil) != (d.named == nil) {
 			delete(w.dirs, dir)
 		}
 	}
-	for _, dir := range dirs {
+	for dir, only := range named {
 		if w.dirs[dir] == nil {
 			w.dirs[dir] = &directory{sockets: make(map[string]*socket)}
 		}
+		w.dirs[dir].named, w.dirs[dir].scanned = only, false
 	}
 	w.mu.Unlock()
 	wake(w.kick)
 }
 
-// Rescan has everybody asked soon, by someone who has seen that things are not
-// what they were.
+// Rescan has everybody asked soon, those that hang among them, for someone who
+// would have used an owner that is away.
 func (w *Watcher) Rescan() { wake(w.ask) }
 
 // Owners are those in a directory, sorted by name.
@@ -195,6 +210,19 @@ func (w *Watcher) Owners(dir string) []Owner {
 		owners = append(owners, o)
 	}
 	return owners
+}
+
+// Hangs is the error of an owner that took long to give no answer when it was
+// last asked; nil for all others.
+func (w *Watcher) Hangs(socketPath string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if d := w.dirs[filepath.Dir(socketPath)]; d != nil {
+		if s := d.sockets[socketPath]; s != nil && s.slow > 0 {
+			return s.owner.Err
+		}
+	}
+	return nil
 }
 
 // Trusts says whether an owner may be called: nil when it answered when it was

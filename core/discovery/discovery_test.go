@@ -2,6 +2,7 @@ package discovery_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -109,7 +110,7 @@ func newPlace(t *testing.T, rescan time.Duration) *place {
 	p.watcher = discovery.New(discovery.Config{
 		Prober: s, Events: p.events, Rescan: rescan, Changed: func() { p.changes <- struct{}{} },
 	})
-	p.watcher.Watch([]string{p.dir})
+	p.watcher.Watch([]string{p.dir}, nil)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() { defer close(ended); p.watcher.Run(ctx) }()
@@ -212,7 +213,7 @@ func TestOwnersComeAndGo(t *testing.T) {
 	p.waitFor("each is told once, in order", func() bool {
 		return p.events.names() == "plugin_up b.sock, plugin_up a, plugin_down b.sock, plugin_up b.sock, plugin_down a"
 	})
-	p.watcher.Watch(nil)
+	p.watcher.Watch(nil, nil)
 	if got := p.watcher.Owners(p.dir); got != nil {
 		t.Errorf("a directory that is not watched any more has %v", got)
 	}
@@ -363,4 +364,62 @@ func TestRefused(t *testing.T) {
 	if !strings.Contains(p.events.names(), "plugin_down run") {
 		t.Errorf("events: %s", p.events.names())
 	}
+}
+
+// Of a socket that is named it matters that it answers, not who has made it.
+func TestNamedSockets(t *testing.T) {
+	p := newPlace(t, 30*time.Millisecond)
+	p.mkdir()
+	p.serve("other.sock", lister{&app{}})
+	p.watcher.Watch(nil, []string{filepath.Join(p.dir, "a.sock"), filepath.Join(p.dir, "mute.sock")})
+	p.wait("")
+	stop := p.serve("a.sock", lister{&app{stores: []string{"x"}}})
+	p.wait("a[x]")
+	if err := os.Chmod(p.dir, 0o777); err != nil { //nolint:gosec // as it may be
+		t.Fatal(err)
+	}
+	mute, err := net.Listen("unix", filepath.Join(p.dir, "mute.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mute.Close()
+	p.wait("a[x] mute!")
+	if err := p.watcher.Hangs(filepath.Join(p.dir, "mute.sock")); err == nil {
+		t.Error("that the mute one hangs is not known")
+	}
+	for _, name := range []string{"a.sock", "other.sock", "none.sock"} {
+		if err := p.watcher.Hangs(filepath.Join(p.dir, name)); err != nil {
+			t.Errorf("%s is said to hang: %v", name, err)
+		}
+	}
+	stop()
+	p.wait("mute!")
+}
+
+func TestWhoMayBeCalled(t *testing.T) {
+	p := newPlace(t, never)
+	path := filepath.Join(p.dir, "a.sock")
+	may := func(want error) {
+		t.Helper()
+		if err := p.watcher.Trusts(path); !errors.Is(err, want) || (err == nil) != (want == nil) {
+			t.Errorf("%v, want %v", err, want)
+		}
+	}
+	may(sdk.ErrNotFound)
+	stop := p.serve("a.sock", lister{&app{}})
+	p.wait("a[]")
+	may(nil)
+	if err := os.Chmod(p.dir, 0o777); err != nil { //nolint:gosec // that is what is refused
+		t.Fatal(err)
+	}
+	p.wait("X")
+	may(sdk.ErrPermission)
+	if err := os.Chmod(p.dir, 0o700); err != nil { //nolint:gosec // as it was
+		t.Fatal(err)
+	}
+	p.wait("a[]")
+	may(nil)
+	stop()
+	p.wait("")
+	may(supervise.ErrOwnerAway)
 }

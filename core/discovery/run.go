@@ -45,10 +45,10 @@ func (w *Watcher) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-rescan.C:
-			r.askAll()
+			r.askAll(false)
 		case <-w.kick:
 		case <-w.ask:
-			r.askAll()
+			r.askAll(true)
 		case <-n.heard:
 			// More of the same is about to come.
 			select {
@@ -84,7 +84,7 @@ func (r *round) tell() { wake(r.changed) }
 // look reads all directories, and asks whoever is new.
 func (r *round) look() {
 	for _, dir := range r.paths() {
-		found, err := scan(dir)
+		found, err := r.scan(dir)
 		r.mu.Lock()
 		if d := r.dirs[dir]; d != nil {
 			r.update(dir, d, found, err)
@@ -94,6 +94,19 @@ func (r *round) look() {
 	r.mu.Lock()
 	r.tellSettled()
 	r.mu.Unlock()
+}
+
+func (r *round) scan(dir string) (map[string]candidate, error) {
+	r.mu.Lock()
+	var named []string
+	if d := r.dirs[dir]; d != nil {
+		named = d.named
+	}
+	r.mu.Unlock()
+	if named != nil {
+		return scanNamed(named), nil
+	}
+	return scan(dir)
 }
 
 // update takes over what was found in a directory; the mutex is held.
@@ -154,13 +167,13 @@ func (r *round) refuse(path string, err error) {
 	r.cfg.Events.Publish(event.Event{Name: event.PluginDown, Plugin: path, Message: err.Error()})
 }
 
-// askAll asks every owner again.
-func (r *round) askAll() {
+// askAll asks every owner again, but for those that hang unless these too.
+func (r *round) askAll(theseToo bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, d := range r.dirs {
 		for path, s := range d.sockets {
-			if s.owner.State != Refused && !s.busy && !r.cfg.Now().Before(s.rests) {
+			if s.owner.State != Refused && !s.busy && (theseToo || !r.cfg.Now().Before(s.rests)) {
 				r.ask(d, path)
 			}
 		}

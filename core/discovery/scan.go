@@ -75,6 +75,17 @@ func scan(dir string) (map[string]candidate, error) {
 	return found, nil
 }
 
+// scanNamed looks at sockets that somebody has named.
+func scanNamed(paths []string) map[string]candidate {
+	found := make(map[string]candidate)
+	for _, path := range paths {
+		if info, err := os.Stat(path); err == nil && info.Mode().Type() == fs.ModeSocket {
+			found[path] = candidate{id: identity{inode: inodeOf(info), made: info.ModTime()}}
+		}
+	}
+	return found
+}
+
 // checkDir makes sure that nobody but this user and root can put a socket into
 // dir, or another directory in its place.
 func checkDir(dir string) error {

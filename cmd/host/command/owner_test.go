@@ -63,10 +63,13 @@ func mute(args []string) error {
 	if err != nil {
 		return err
 	}
+	var open []net.Conn // or they would be closed as garbage
 	for {
-		if _, err := listener.Accept(); err != nil {
-			return err
+		conn, err := listener.Accept()
+		if err != nil {
+			return fmt.Errorf("after %d connections: %w", len(open), err)
 		}
+		open = append(open, conn)
 	}
 }
 

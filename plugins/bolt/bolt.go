@@ -23,23 +23,23 @@ import (
 	"github.com/wringdb/wring/sdk"
 )
 
-// optionFill is how full the pages of a rewritten file become. Full pages
+// OptionFill is how full the pages of a rewritten file become. Full pages
 // split at the next insertion, and the file grows by more than was gained:
 // hence the default leaves a tenth free.
 const (
-	optionFill  = "fill_percent"
+	OptionFill  = "fill_percent"
 	defaultFill = 0.9
 	minFill     = 0.1
 	maxFill     = 1.0
 )
 
-// optionVerify is how far a compaction trusts the system. The new file is read
-// back in any case, as the operating system has it in memory; verifyFull reads
+// OptionVerify is how far a compaction trusts the system. The new file is read
+// back in any case, as the operating system has it in memory; VerifyFull reads
 // it again from the disk.
 const (
-	optionVerify  = "verify"
-	verifyWritten = "written"
-	verifyFull    = "full"
+	OptionVerify  = "verify"
+	VerifyWritten = "written"
+	VerifyFull    = "full"
 )
 
 // New makes the backend. It is an sdk.Sweeper too.
@@ -78,18 +78,18 @@ func (b *backend) Describe(context.Context) (sdk.Description, error) {
 			Sweeps:              true,
 		},
 		Options: sdk.Schema{{
-			Name:    optionFill,
+			Name:    OptionFill,
 			Type:    sdk.TypeNumber,
 			Help:    "How full the pages of a rewritten file become; at 1 the file is smallest, and grows most when keys are inserted later.",
 			Default: defaultFill,
 			Min:     sdk.Bound(minFill),
 			Max:     sdk.Bound(maxFill),
 		}, {
-			Name:    optionVerify,
+			Name:    OptionVerify,
 			Type:    sdk.TypeString,
 			Help:    "How the new file is verified: as the operating system has it when it has been written, or fully, by reading it back from the disk as well.",
-			Default: verifyWritten,
-			OneOf:   []string{verifyWritten, verifyFull},
+			Default: VerifyWritten,
+			OneOf:   []string{VerifyWritten, VerifyFull},
 		}, minRunOption()},
 		Signatures: signatures(),
 	}, nil
@@ -119,8 +119,8 @@ type options struct {
 
 // optionsOf reads the options, or their defaults where nobody resolved them.
 func optionsOf(given sdk.Options) options {
-	o := options{fill: defaultFill, verify: given.String(optionVerify), minRun: punch.DefaultMinRun}
-	if fill := given.Number(optionFill); fill != 0 {
+	o := options{fill: defaultFill, verify: given.String(OptionVerify), minRun: punch.DefaultMinRun}
+	if fill := given.Number(OptionFill); fill != 0 {
 		o.fill = max(minFill, min(maxFill, fill))
 	}
 	if bytes := given.Size(optionMinRun); bytes > 0 {

@@ -168,7 +168,7 @@ func (c *compaction) replace(copied *rewrite.Copy) error {
 		Sync:    func(context.Context) error { return c.sync(temp) },
 		Verify:  func(context.Context) error { return c.verify(copied) },
 		SyncDir: func(dir *os.File) error { return c.meter.Finish(dir.Sync) },
-		Poison:  stateOf(c.found.Meta).Poison,
+		Poison:  rewrite.Poison(c.found.Meta),
 		Release: func() error { return c.source.release(c.backend.now) },
 		Hook:    c.backend.hook,
 	}
@@ -208,7 +208,7 @@ func (c *compaction) verify(copied *rewrite.Copy) error {
 	if c.packed.AllocatedBytes > c.source.size.AllocatedBytes-int64(c.found.Meta.PageSize) {
 		return rewrite.ErrNotSmaller
 	}
-	if c.options.verify == verifyFull {
+	if c.options.verify == VerifyFull {
 		if c.after, err = copied.ReadBack(); err != nil {
 			return err
 		}

@@ -230,7 +230,7 @@ func request(path string) sdk.CompactRequest {
 // fullRequest asks for a compaction with all verification that there is.
 func fullRequest(path string) sdk.CompactRequest {
 	r := request(path)
-	r.Options = sdk.Options{optionVerify: verifyFull}
+	r.Options = sdk.Options{OptionVerify: VerifyFull}
 	return r
 }
 

@@ -120,7 +120,7 @@ func (p prediction) compact(t *testing.T) (sdk.Fragmentation, time.Duration, sdk
 	b.samplePages = p.pages
 	options := sdk.Options{}
 	if p.fill != 0 {
-		options[optionFill] = p.fill
+		options[OptionFill] = p.fill
 	}
 	store := sdk.Store{Path: path}
 	ctx, began := context.Background(), time.Now()

@@ -134,7 +134,7 @@ func (c *compaction) punch() (sdk.CompactResult, error) {
 
 // punched reads the content anew and says what was done.
 func (c *compaction) punched(meta page.Meta, punched punch.Result) (sdk.CompactResult, error) {
-	if c.options.verify == verifyFull {
+	if c.options.verify == VerifyFull {
 		rewrite.DropCache(c.source.file)
 	}
 	var err error

@@ -39,7 +39,7 @@ func TestPunchMode(t *testing.T) {
 				path := generate(t, bolttest.Spec{Seed: 1, LiveBytes: 1 << 20, GarbageRatio: 0.7, Shape: shape, NoFreelistSync: noFreelist})
 				content := digestOf(t, path)
 				var phases []string
-				result, err := punchStore(t.Context(), path, sdk.Options{optionVerify: verifyFull}, func(p sdk.Progress) {
+				result, err := punchStore(t.Context(), path, sdk.Options{OptionVerify: VerifyFull}, func(p sdk.Progress) {
 					phases = append(phases, p.Phase)
 				})
 				if err != nil {

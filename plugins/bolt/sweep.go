@@ -10,6 +10,7 @@ import (
 	"github.com/wringdb/wring/plugins/bolt/internal/fault"
 	"github.com/wringdb/wring/plugins/bolt/internal/page"
 	"github.com/wringdb/wring/plugins/bolt/internal/replace"
+	"github.com/wringdb/wring/plugins/bolt/internal/rewrite"
 	"github.com/wringdb/wring/sdk"
 )
 
@@ -37,17 +38,6 @@ func readState(f *os.File) (replace.State, error) {
 	return stateOf(meta), nil
 }
 
-// stateOf says how to make a file useless: the magic and the checksum lie at
-// the start of both metas. The older one goes first, as bbolt would fall back
-// to it and give the next transaction a number that was used before. The headers
-// of their pages stay: bbolt's own check demands them of a file whose newer meta
-// is whole yet.
 func stateOf(meta page.Meta) replace.State {
-	spoilt := func(id page.ID) replace.Span {
-		return replace.Span{Offset: meta.Offset(id) + page.HeaderSize, Length: page.MinPageSize - page.HeaderSize}
-	}
-	return replace.State{
-		Version: meta.TxID,
-		Poison:  []replace.Span{spoilt(1 - meta.Page), spoilt(meta.Page)},
-	}
+	return replace.State{Version: meta.TxID, Poison: rewrite.Poison(meta)}
 }

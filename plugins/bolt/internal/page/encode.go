@@ -57,7 +57,7 @@ func PutBucket(b []byte, root ID, sequence uint64) {
 // PutMeta writes a meta page.
 func PutMeta(b []byte, m Meta) {
 	putHeader(b, header{id: m.Page, flags: flagMeta})
-	b = b[HeaderSize:][:metaSize]
+	b = b[HeaderSize:][:MetaSize]
 	put32, put64 := binary.NativeEndian.PutUint32, binary.NativeEndian.PutUint64
 	put32(b[0:], Magic)
 	put32(b[4:], version)
@@ -68,7 +68,7 @@ func PutMeta(b []byte, m Meta) {
 	put64(b[40:], uint64(m.HighWater))
 	put64(b[48:], m.TxID)
 	sum := fnv.New64a()
-	_, _ = sum.Write(b[:metaSize-8])
+	_, _ = sum.Write(b[:MetaSize-8])
 	put64(b[56:], sum.Sum64())
 }
 

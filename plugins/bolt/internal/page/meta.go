@@ -26,7 +26,7 @@ const (
 	HeaderSize       = 16 // of a page
 	ElementSize      = 16 // of a leaf's or a branch's entry
 	BucketHeaderSize = 16 // before the inline page of a bucket's value
-	metaSize         = 64
+	MetaSize         = 64 // after the header of a meta page
 )
 
 // Bounds of the page size, in bytes.
@@ -122,6 +122,17 @@ func ReadMetas(r io.ReaderAt, pageSize int) (metas [2]Meta, err error) {
 }
 
 // secondMeta looks for page 1 where page 0 does not tell the page size.
+// MetaAt reads the meta on page id, 0 or 1, of a file with pages of that size; ok
+// is false for one that is being written, or is none.
+func MetaAt(r io.ReaderAt, id ID, pageSize int) (m Meta, ok bool, err error) {
+	m, ok, err = metaAt(r, int64(id)*int64(pageSize))
+	if !ok || err != nil {
+		return m, false, err
+	}
+	m.Page = id
+	return m, m.PageSize == pageSize, m.check()
+}
+
 func secondMeta(r io.ReaderAt) (Meta, error) {
 	for size := int64(MinPageSize); size <= MaxPageSize; size <<= 1 {
 		m, ok, err := metaAt(r, size)
@@ -139,7 +150,7 @@ func secondMeta(r io.ReaderAt) (Meta, error) {
 // metaAt reads the meta of the page at an offset; ok is false where there is
 // none that is valid.
 func metaAt(r io.ReaderAt, offset int64) (m Meta, ok bool, err error) {
-	var buf [metaSize]byte
+	var buf [MetaSize]byte
 	if _, err := r.ReadAt(buf[:], offset+HeaderSize); err != nil {
 		if errors.Is(err, io.EOF) {
 			return Meta{}, false, nil
@@ -147,7 +158,7 @@ func metaAt(r io.ReaderAt, offset int64) (m Meta, ok bool, err error) {
 		return Meta{}, false, fmt.Errorf("read meta at byte %d: %w", offset, err)
 	}
 	sum := fnv.New64a()
-	_, _ = sum.Write(buf[:metaSize-8])
+	_, _ = sum.Write(buf[:MetaSize-8])
 	u32, u64 := binary.NativeEndian.Uint32, binary.NativeEndian.Uint64
 	if u32(buf[0:]) != Magic || u32(buf[4:]) != version || u64(buf[56:]) != sum.Sum64() {
 		return Meta{}, false, nil

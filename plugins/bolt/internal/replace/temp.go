@@ -136,6 +136,16 @@ func (t *Temp) Hold() (admit func(), err error) {
 	return func() { _ = unix.Flock(int(t.File.Fd()), unix.LOCK_UN) }, nil
 }
 
+// Dup opens the temp once more under another name, in the way that shares its
+// lock: what has one has the other.
+func (t *Temp) Dup(name string) (*os.File, error) {
+	fd, err := unix.FcntlInt(t.File.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open %s again: %w", t.Path, err)
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
 // Discard removes the temp if it is still there, and closes it.
 func (t *Temp) Discard() {
 	if here, err := os.Lstat(t.Path); err == nil {

@@ -80,6 +80,9 @@ func (m *Meter) End() {
 	m.tell()
 }
 
+// Beat reports now: somebody waits, and is not to be taken for dead.
+func (m *Meter) Beat() { m.tell() }
+
 func (m *Meter) beat(now time.Time) {
 	if now.Sub(m.reported) >= reportEvery || float64(m.progress.Done-m.told) >= reportShare*float64(m.progress.Total) {
 		m.tell()

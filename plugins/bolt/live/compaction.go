@@ -1,0 +1,224 @@
+package live
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/wringdb/wring/plugins/bolt"
+	"github.com/wringdb/wring/plugins/bolt/internal/content"
+	"github.com/wringdb/wring/plugins/bolt/internal/fault"
+	"github.com/wringdb/wring/plugins/bolt/internal/page"
+	"github.com/wringdb/wring/plugins/bolt/internal/replace"
+	"github.com/wringdb/wring/plugins/bolt/internal/rewrite"
+	"github.com/wringdb/wring/sdk"
+)
+
+// Phases, as progress names them, beside those of package rewrite.
+const (
+	phaseSync    = "sync"
+	phaseCatchUp = "catch up"
+	phaseCheck   = "check"
+)
+
+// errLost says that the snapshots had to be given up.
+var errLost = errors.New("the snapshot was given up")
+
+// compaction is one attempt at a new file.
+type compaction struct {
+	db        *DB
+	old       *generation
+	path      string // resolved
+	options   CompactOptions
+	size      sdk.Size
+	treeBytes int64
+
+	ctx   context.Context
+	meter *rewrite.Meter
+
+	source *os.File
+	pins   pins
+	base   *snapshot // what the copy has
+	temp   *replace.Temp
+	next   *bbolt.DB
+	mapped int64 // bytes of the copy, at least
+
+	// had is the sum of the base, as read from the store; have is what the copy
+	// has, as read from there. They are equal between rounds.
+	had, have content.Sum
+
+	checked bool // by checkAll
+	rounds  int
+	synced  time.Duration // how long the last sync of the copy took
+	pause   time.Duration // writers were held up so far
+	holds   int           // so many times
+	grown   int64         // bytes, by the snapshots
+}
+
+func (c *compaction) run(ctx context.Context) (result sdk.CompactResult, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	c.ctx = ctx
+	c.meter = rewrite.NewMeter(ctx, time.Now, c.options.Pace, c.options.Report)
+	if c.source, err = os.OpenFile(c.path, os.O_RDWR, 0); err != nil {
+		return result, err
+	}
+	defer c.source.Close()
+	if c.base, err = c.snapshot(); err != nil {
+		return result, err
+	}
+	defer c.pins.giveUp()
+	watcher := c.old.watch(c.base.meta.Bytes(), func() {
+		c.pins.giveUp()
+		cancel(errLost)
+	})
+	defer func() {
+		c.grown = watcher.stop()
+		if err != nil {
+			c.discard()
+		}
+		if err != nil && errors.Is(context.Cause(ctx), errLost) {
+			err = errLost // whatever reading pages that are used again has led to
+		}
+	}()
+	if err := c.copy(); err != nil {
+		return result, err
+	}
+	return c.catchUp()
+}
+
+func (c *compaction) snapshot() (*snapshot, error) {
+	s, err := c.old.snapshot(c.source)
+	if err == nil {
+		c.pins.add(s)
+	}
+	return s, err
+}
+
+// advance makes a later snapshot the base.
+func (c *compaction) advance(to *snapshot) {
+	c.pins.drop(c.base)
+	c.base = to
+}
+
+// copy makes the new file of the base, and opens it.
+func (c *compaction) copy() (err error) {
+	if c.temp, err = replace.NewTemp(c.path, c.source, replace.Unfinished, rand.Reader, c.db.hook); err != nil {
+		return err
+	}
+	if _, err := c.temp.Hold(); err != nil {
+		return err
+	}
+	copying := &rewrite.Copy{
+		Source: c.source, Meta: c.base.meta, TreeBytes: c.treeBytes,
+		Temp: c.temp, TxID: c.base.meta.TxID + 1, Fill: c.options.FillPercent, NoFreelist: c.db.NoFreelistSync,
+		Most: c.size.TotalBytes, Meter: c.meter,
+	}
+	if c.had, c.have, err = copying.Run(); err != nil {
+		return err
+	}
+	if err := c.sync(); err != nil {
+		return err
+	}
+	if c.options.VerifyFull {
+		if c.have, err = copying.ReadBack(); err != nil {
+			return err
+		}
+	}
+	if err := rewrite.Same(c.path, c.had, c.have); err != nil {
+		return err
+	}
+	if err := c.smaller(); err != nil {
+		return err
+	}
+	c.next, err = c.openNext()
+	return err
+}
+
+// sync makes the copy durable as it is, so that little is left for the moment in
+// which writers wait.
+func (c *compaction) sync() error {
+	info, err := c.temp.File.Stat()
+	if err != nil {
+		return err
+	}
+	c.meter.Begin(phaseSync, "bytes", info.Size())
+	began := time.Now()
+	if err := c.meter.Await(c.temp.Sync); err != nil {
+		return err
+	}
+	c.synced = time.Since(began)
+	c.meter.End()
+	return nil
+}
+
+// smaller makes sure that the copy is of use still.
+func (c *compaction) smaller() error {
+	info, err := c.temp.File.Stat()
+	if err != nil {
+		return err
+	}
+	if sizeOf(info).AllocatedBytes > c.size.AllocatedBytes-int64(c.base.meta.PageSize) {
+		return rewrite.ErrNotSmaller
+	}
+	return nil
+}
+
+func sizeOf(info os.FileInfo) sdk.Size {
+	size := sdk.Size{TotalBytes: info.Size(), AllocatedBytes: info.Size()}
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		size.AllocatedBytes = int64(stat.Blocks) * 512 //nolint:unconvert // the type differs between systems
+	}
+	return size
+}
+
+// discard removes what was made of the new file.
+func (c *compaction) discard() {
+	if c.next != nil {
+		_ = c.next.Close()
+	}
+	if c.temp != nil {
+		c.temp.Discard()
+	}
+}
+
+// result is that of a new file in the old one's place.
+func (c *compaction) result(after sdk.Size, left error) (sdk.CompactResult, error) {
+	result := sdk.CompactResult{
+		Before: c.size, After: after, ReclaimedBytes: c.size.AllocatedBytes - after.AllocatedBytes,
+		Mode: bolt.ModeRewrite, Pause: c.pause,
+		Verification: &sdk.Verification{
+			DigestBefore: c.had.String(), DigestAfter: c.have.String(),
+			ItemsBefore: c.had.Items, ItemsAfter: c.have.Items,
+		},
+		Note: fmt.Sprintf("%d rounds brought over what was written meanwhile; writers were held up %d times", c.rounds, c.holds),
+	}
+	if n := c.old.db.Stats().OpenTxN; n > 0 {
+		result.Note = join(result.Note, fmt.Sprintf("%d readers go on in the old file, the space of which is free when they end", n))
+	}
+	if left != nil {
+		return result, sdk.Errorf(sdk.ErrInternal, "compact %s: the new file is in place, but: %w", c.path, left).
+			WithHint("the content is complete; look at the file system's health")
+	}
+	return result, nil
+}
+
+// contain runs what reads mapped files.
+func (c *compaction) contain(doing string, call func() error) error {
+	return fault.Contain(doing+" "+c.path, call)
+}
+
+// pageFile is a state of the store, or of the copy, mapped.
+func pageFile(f *os.File, meta page.Meta) (*page.File, func(), error) {
+	mapping, err := page.Map(f, meta.Bytes())
+	if err != nil {
+		return nil, nil, err
+	}
+	return &page.File{R: f, Data: mapping.Data, Meta: meta}, func() { _ = mapping.Close() }, nil
+}

@@ -1,0 +1,184 @@
+package live
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/bbolt"
+)
+
+// generation is the store between two compactions.
+type generation struct {
+	db *bbolt.DB
+	// mapped is how much of the file bbolt has mapped at least, in bytes.
+	mapped int64
+	// begins counts those who may be about to begin a transaction.
+	begins atomic.Int64
+	// ours are the read transactions of compactions: not the application's.
+	ours stats
+	// before is what its statistics were when it became the current one.
+	before bbolt.Stats
+}
+
+// stats of read transactions.
+type stats struct{ begun, open atomic.Int64 }
+
+func (g *generation) leave() { g.begins.Add(-1) }
+
+// pollEvery is how often is looked whether a generation can be closed.
+const pollEvery = time.Millisecond
+
+// drain waits until nobody can begin a transaction on a generation that has been
+// replaced.
+func (g *generation) drain() {
+	for g.begins.Load() > 0 {
+		time.Sleep(pollEvery)
+	}
+}
+
+// pin opens a read transaction of ours.
+func (g *generation) pin() (*bbolt.Tx, error) {
+	tx, err := g.db.Begin(false)
+	if err == nil {
+		g.ours.begun.Add(1)
+		g.ours.open.Add(1)
+	}
+	return tx, err
+}
+
+// unpin ends a read transaction of ours.
+func (g *generation) unpin(tx *bbolt.Tx) {
+	if tx.Rollback() == nil {
+		g.ours.open.Add(-1)
+	}
+}
+
+// stats as the application is to see them.
+func (g *generation) stats() bbolt.Stats {
+	s := g.db.Stats()
+	s.TxN -= int(g.ours.begun.Load())
+	s.OpenTxN -= int(g.ours.open.Load())
+	return s.Sub(&g.before)
+}
+
+// swap makes next the current generation. The write lock of the old one must be
+// held; release gives it back. When nobody can begin a transaction on the old one
+// any more, spoil is called, and when its readers are gone it is closed.
+func (db *DB) swap(next *generation, release, spoil func()) {
+	old := db.current.Load()
+	db.settle(next.db)
+	next.before = next.db.Stats()
+	next.before.FreePageN, next.before.PendingPageN, next.before.FreeAlloc, next.before.FreelistInuse = 0, 0, 0, 0
+	db.mu.Lock()
+	db.retired[old] = struct{}{}
+	db.mu.Unlock()
+	db.current.Store(next)
+	release()
+	old.drain()
+	spoil()
+	db.closing.Go(func() { db.retire(old) })
+}
+
+// retire closes a generation once its last reader is gone. bbolt's Close would
+// wait for that too, but hold up the readers that end earlier.
+func (db *DB) retire(g *generation) {
+	for wait := pollEvery; g.db.Stats().OpenTxN > 0; wait = min(2*wait, 100*pollEvery) {
+		time.Sleep(wait)
+	}
+	err := g.db.Close()
+	s := g.stats()
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	delete(db.retired, g)
+	db.past = sum(db.past, s)
+	db.closeErr = errors.Join(db.closeErr, err)
+}
+
+// Close ends a compaction that is running, waits for all transactions, as
+// bbolt.DB.Close does, and releases all resources. Transactions that are begun
+// from then on fail.
+func (db *DB) Close() error {
+	db.mu.Lock()
+	if db.closed {
+		db.mu.Unlock()
+		return nil
+	}
+	db.closed = true
+	close(db.quit)
+	db.mu.Unlock()
+	db.compact <- struct{}{} // until the compaction has ended; no other begins
+	last := db.current.Swap(nil)
+	db.hold.open()
+	err := last.db.Close()
+	db.closing.Wait()
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return errors.Join(err, db.closeErr)
+}
+
+// Stats are those of all generations together: they go on over a compaction.
+// What a compaction does is not in them. They are empty with NoStatistics.
+func (db *DB) Stats() bbolt.Stats {
+	if db.quiet {
+		return bbolt.Stats{}
+	}
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	total := db.past
+	for g := range db.retired {
+		total = sum(total, g.stats())
+	}
+	g := db.current.Load()
+	if g == nil {
+		return total
+	}
+	now := g.stats()
+	total = sum(total, now)
+	total.FreePageN, total.PendingPageN, total.FreeAlloc, total.FreelistInuse = now.FreePageN, now.PendingPageN, now.FreeAlloc, now.FreelistInuse
+	return total
+}
+
+// sum adds what counts up.
+func sum(a, b bbolt.Stats) bbolt.Stats {
+	var none bbolt.TxStats
+	minus := none.Sub(&b.TxStats)
+	a.TxStats = a.TxStats.Sub(&minus)
+	a.TxN += b.TxN
+	a.OpenTxN += b.OpenTxN
+	return a
+}
+
+// gate holds back those who are about to begin a write transaction. It opens
+// for all of them at once.
+type gate struct {
+	mu     sync.Mutex
+	closed chan struct{} // nil while the gate is open
+}
+
+func (g *gate) wait() {
+	g.mu.Lock()
+	closed := g.closed
+	g.mu.Unlock()
+	if closed != nil {
+		<-closed
+	}
+}
+
+func (g *gate) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed == nil {
+		g.closed = make(chan struct{})
+	}
+}
+
+func (g *gate) open() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed != nil {
+		close(g.closed)
+		g.closed = nil
+	}
+}

@@ -1,0 +1,176 @@
+package live
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/wringdb/wring/plugins/bolt/internal/page"
+	"github.com/wringdb/wring/plugins/bolt/internal/replace"
+	"github.com/wringdb/wring/plugins/bolt/internal/rewrite"
+	"github.com/wringdb/wring/sdk"
+)
+
+// writerWait is how long is waited for a write transaction of the application to
+// end.
+const writerWait = time.Minute
+
+// lockWriters takes the write lock of the old generation by a transaction.
+func (c *compaction) lockWriters() (*bbolt.Tx, error) {
+	type begun struct {
+		tx  *bbolt.Tx
+		err error
+	}
+	waiting, cancel := context.WithTimeout(c.ctx, writerWait)
+	defer cancel()
+	taken := make(chan begun)
+	go func() {
+		tx, err := c.old.db.Begin(true)
+		select {
+		case taken <- begun{tx, err}:
+		case <-waiting.Done():
+			if err == nil {
+				_ = tx.Rollback()
+			}
+		}
+	}()
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case b := <-taken:
+			return b.tx, b.err
+		case <-ticker.C:
+			c.meter.Beat()
+		case <-waiting.Done():
+			if c.ctx.Err() != nil {
+				return nil, c.ctx.Err()
+			}
+			return nil, sdk.Errorf(sdk.ErrBusy, "compact %s: a write transaction has been open for %s, and nothing can be replaced until it ends", c.path, writerWait).
+				WithHint("look for a transaction that is neither committed nor rolled back")
+		}
+	}
+}
+
+// replacement is the swap of the files, of which all that can be done before the
+// writers are held up is done by its Prepare.
+func (c *compaction) replacement() *replace.Replacement {
+	nothing := func(context.Context) error { return nil }
+	return &replace.Replacement{
+		Path: c.path, Old: c.source, Temp: c.temp, Hook: c.db.hook,
+		Sync: nothing, Verify: nothing, // each round does both
+		Release: func() error { return nil }, // by whoever closes the generation
+	}
+}
+
+// hold holds the writers up, makes the last round and puts the new file in the
+// old one's place. It returns errLate, and writers go on, when that would take
+// too long.
+func (c *compaction) hold() (result sdk.CompactResult, err error) {
+	r := c.replacement()
+	if err := r.Prepare(c.ctx); err != nil {
+		return result, err
+	}
+	lock, err := c.lockWriters()
+	if err != nil {
+		return result, err
+	}
+	began := time.Now()
+	release := func() {
+		_ = lock.Rollback() // its error would be that it has ended
+		c.pause += time.Since(began)
+		c.holds++
+	}
+	if err := c.lastRound(began); err != nil {
+		release()
+		return result, err
+	}
+	if err := errors.Join(c.seal(), c.temp.Sync()); err != nil {
+		release()
+		return result, err
+	}
+	info, err := c.temp.File.Stat()
+	if err == nil {
+		err = c.temp.Remark(c.path, c.base.meta.TxID)
+	}
+	if err == nil {
+		err = r.Swap()
+	}
+	if err != nil {
+		release()
+		return result, err
+	}
+	r.Poison = rewrite.Poison(c.base.meta)
+	next := &generation{db: c.next, mapped: c.mapped}
+	c.next = nil
+	var left error
+	c.db.swap(next, release, func() { left = r.Finish() })
+	c.pins.giveUp()
+	c.temp.Discard() // only its descriptors: the file is the store now
+	c.meter.End()
+	return c.result(sizeOf(info), left)
+}
+
+// lastRound brings over what was written before the writers were held up.
+func (c *compaction) lastRound(began time.Time) error {
+	// From here on no page is used again. That the watcher gave the base up may be
+	// because it could not begin a transaction in time.
+	if c.pins.lost() {
+		return errLost
+	}
+	to, err := c.snapshot()
+	if err != nil {
+		return err
+	}
+	most := c.options.MaxPause - min(c.synced, c.options.MaxPause/2)
+	deadline := func() error {
+		if time.Since(began) > most {
+			return errLate
+		}
+		return c.ctx.Err()
+	}
+	if err := c.round(to, deadline); err != nil {
+		c.pins.drop(to)
+		return err
+	}
+	c.advance(to)
+	if err := deadline(); err != nil {
+		return err
+	}
+	return c.smaller()
+}
+
+// seal gives both metas of the copy the same content, and the numbers of the
+// store's last transaction and of the one after it: so numbers go on over the
+// swap, and one meta is as good as the other.
+func (c *compaction) seal() error {
+	size := c.base.meta.PageSize
+	metas, err := page.ReadMetas(c.temp.File, size)
+	if err != nil {
+		return err
+	}
+	newest := metas[0]
+	if metas[1].TxID > newest.TxID {
+		newest = metas[1]
+	}
+	info, err := c.temp.File.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Size() < newest.Bytes() {
+		if err := c.temp.Truncate(newest.Bytes()); err != nil {
+			return err
+		}
+	}
+	for _, txid := range []uint64{c.base.meta.TxID, c.base.meta.TxID + 1} {
+		newest.TxID, newest.Page = txid, page.ID(txid%2)
+		b := make([]byte, page.HeaderSize+page.MetaSize)
+		page.PutMeta(b, newest)
+		if _, err := c.temp.WriteAt(b, newest.Offset(newest.Page)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -49,15 +49,6 @@ func (p *place) open(name string, b sdk.Backend) (leave func()) {
 	return leave
 }
 
-func (p *place) has(store string) bool {
-	for _, s := range status(p.t, p).Stores {
-		if s.Store == store {
-			return true
-		}
-	}
-	return false
-}
-
 // The stores of an owner are on the timetable as long as it is there.
 func TestStoresOfAnOwnerFollowTheirSchedule(t *testing.T) {
 	t.Parallel()
@@ -94,7 +85,7 @@ func TestStoresOfAnOwnerFollowTheirSchedule(t *testing.T) {
 	if backend.compactions.Load() != done {
 		t.Error("a store whose owner had gone was compacted")
 	}
-	if results, err := p.client.Results(t.Context(), "apps/shop/orders", 100); err != nil || int64(len(results)) != int64(done) {
+	if results, err := p.client.Results(t.Context(), "apps/shop/orders", 100); err != nil || int64(len(results)) != done {
 		t.Errorf("%d results (%v) of %d compactions: it was not asked for", len(results), err, done)
 	}
 

@@ -320,7 +320,7 @@ func TestRefused(t *testing.T) {
 		}
 	}
 
-	if err := os.Chmod(p.dir, 0o777); err != nil { //nolint:gosec // that is what is refused
+	if err := os.Chmod(p.dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
 	refusedFor := func(want string) {
@@ -331,7 +331,7 @@ func TestRefused(t *testing.T) {
 	if got := p.picture(); got != "X" {
 		t.Errorf("of a directory that is refused there is %q", got)
 	}
-	if err := os.Chmod(p.dir, 0o700); err != nil { //nolint:gosec // as it was
+	if err := os.Chmod(p.dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	p.wait("\x1bX a[x] bX b[]")
@@ -357,7 +357,7 @@ func TestRefused(t *testing.T) {
 	if err := os.Chown(p.dir, 0, 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(filepath.Dir(p.dir), 0o777); err != nil { //nolint:gosec // that is what is refused
+	if err := os.Chmod(filepath.Dir(p.dir), 0o777); err != nil {
 		t.Fatal(err)
 	}
 	refusedFor("everybody may replace " + p.dir)
@@ -375,7 +375,7 @@ func TestNamedSockets(t *testing.T) {
 	p.wait("")
 	stop := p.serve("a.sock", lister{&app{stores: []string{"x"}}})
 	p.wait("a[x]")
-	if err := os.Chmod(p.dir, 0o777); err != nil { //nolint:gosec // as it may be
+	if err := os.Chmod(p.dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
 	mute, err := net.Listen("unix", filepath.Join(p.dir, "mute.sock"))
@@ -409,12 +409,12 @@ func TestWhoMayBeCalled(t *testing.T) {
 	stop := p.serve("a.sock", lister{&app{}})
 	p.wait("a[]")
 	may(nil)
-	if err := os.Chmod(p.dir, 0o777); err != nil { //nolint:gosec // that is what is refused
+	if err := os.Chmod(p.dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
 	p.wait("X")
 	may(sdk.ErrPermission)
-	if err := os.Chmod(p.dir, 0o700); err != nil { //nolint:gosec // as it was
+	if err := os.Chmod(p.dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	p.wait("a[]")

@@ -3,12 +3,9 @@ package discovery
 import (
 	"cmp"
 	"context"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/fsnotify/fsnotify"
 
 	"github.com/wringdb/wring/core/event"
 )
@@ -259,101 +256,4 @@ func (r *round) tellSettled() {
 		close(r.looked)
 		r.looked = nil
 	}
-}
-
-// notices are what the system says of directories. Where it says nothing, the
-// rescan has to do.
-type notices struct {
-	watcher *fsnotify.Watcher // nil where there is none
-	heard   <-chan fsnotify.Event
-	logger  interface{ Warn(string, ...any) }
-	// followed are the paths that the watcher has now, or had at some time.
-	followed map[string]bool
-	dirs     []string
-	stopped  chan struct{}
-}
-
-func (w *Watcher) newNotices() *notices {
-	n := &notices{logger: w.cfg.Logger, followed: make(map[string]bool), stopped: make(chan struct{})}
-	watcher, err := fsnotify.NewWatcher()
-	if err != nil {
-		n.logger.Warn("owners are noticed by looking for them only", "every", w.cfg.Rescan, "error", err)
-		close(n.stopped)
-		return n
-	}
-	n.watcher = watcher
-	heard := make(chan fsnotify.Event, 1)
-	n.heard = heard
-	go func() {
-		defer close(n.stopped)
-		for {
-			select {
-			case e, ok := <-watcher.Events:
-				if !ok {
-					return
-				}
-				pass(heard, e)
-			case err, ok := <-watcher.Errors:
-				if !ok {
-					return
-				}
-				n.logger.Warn("notices of owners that come and go may be lost", "error", err)
-				pass(heard, fsnotify.Event{})
-			}
-		}
-	}()
-	return n
-}
-
-// pass hands an event on, unless one waits to be taken: any makes us look.
-func pass(to chan<- fsnotify.Event, e fsnotify.Event) {
-	select {
-	case to <- e:
-	default:
-	}
-}
-
-// drop forgets what was heard.
-func (n *notices) drop() {
-	select {
-	case <-n.heard:
-	default:
-	}
-}
-
-// follow has the system tell of what happens in directories, and, of those that
-// are not there, in the one above, where they may appear. A directory that was
-// replaced by another has to be added anew, so it is done each time.
-func (n *notices) follow(dirs []string) {
-	if n.watcher == nil {
-		return
-	}
-	follow := make(map[string]bool)
-	for _, dir := range dirs {
-		if n.watcher.Add(dir) == nil {
-			follow[dir] = true
-			continue
-		}
-		above := filepath.Dir(dir)
-		if n.watcher.Add(above) == nil {
-			follow[above] = true
-		}
-		// It may have been made since it was looked for.
-		if n.watcher.Add(dir) == nil {
-			follow[dir] = true
-		}
-	}
-	for path := range n.followed {
-		if !follow[path] {
-			_ = n.watcher.Remove(path) // it may be gone already
-		}
-	}
-	n.followed = follow
-}
-
-func (n *notices) close() {
-	if n.watcher != nil {
-		_ = n.watcher.Close() // nothing can be done about it
-	}
-	<-n.stopped
 }

@@ -52,6 +52,7 @@ import (
 	pebbledb "github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/wringdb/wring/plugins/pebble/internal/engine"
 	"github.com/wringdb/wring/sdk"
 )
 
@@ -119,11 +120,7 @@ func (b *backend) Describe(context.Context) (sdk.Description, error) {
 			Min:  sdk.Bound(1),
 			Max:  sdk.Bound(64),
 		}},
-		Signatures: []sdk.Signature{
-			{DirEntry: "marker.format-version.*"},
-			{DirEntry: "marker.manifest.*"},
-			{DirEntry: "CURRENT"},
-		},
+		Signatures: engine.Signatures(),
 	}, nil
 }
 

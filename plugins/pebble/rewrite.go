@@ -45,7 +45,7 @@ func thickTables(db *pebbledb.DB) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("list tables: %w", err)
 	}
-	return engine.ThickTables(levels), nil
+	return len(engine.ThickTables(levels)), nil
 }
 
 // open opens the store for writing, lets work do its part, and closes it when

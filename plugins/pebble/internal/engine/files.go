@@ -5,11 +5,22 @@ import (
 	"strings"
 
 	"github.com/cockroachdb/pebble/v2/wal"
+
+	"github.com/wringdb/wring/sdk"
 )
 
 // HostLock is wring's own file in a store that is being compacted. It is no part
 // of the store.
 const HostLock = ".wring.lock"
+
+// Signatures recognise a directory as a store.
+func Signatures() []sdk.Signature {
+	return []sdk.Signature{
+		{DirEntry: "marker.format-version.*"},
+		{DirEntry: "marker.manifest.*"},
+		{DirEntry: "CURRENT"},
+	}
+}
 
 // File is a regular file in a store's directory.
 type File struct {

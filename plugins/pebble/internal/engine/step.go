@@ -29,10 +29,21 @@ func successor(comparer *pebbledb.Comparer, key []byte) []byte {
 	return comparer.ImmediateSuccessor(nil, key)
 }
 
-// Compact does the step, and calls beat every so often meanwhile: its error ends
-// the wait, and what has not begun of the step is not begun then. A panic comes
-// out in the caller's goroutine.
+// Compact does the step, and calls beat every so often meanwhile; see Await.
 func (k KeyRange) Compact(ctx context.Context, db *pebbledb.DB, every time.Duration, beat func() error) error {
+	return Await(ctx, every, beat, func(ctx context.Context) error {
+		return db.Compact(ctx, k.Start, k.End, false)
+	})
+}
+
+// cancelGrace is how long work may take to notice that it is cancelled. Pebble
+// does at once, unless it waits for writers that it holds up itself.
+const cancelGrace = 500 * time.Millisecond
+
+// Await does work in a goroutine of its own and calls beat every so often
+// meanwhile: an error of beat cancels the work. A cancelled call returns even if
+// its work does not. A panic of the work comes out in the caller's goroutine.
+func Await(ctx context.Context, every time.Duration, beat func() error, work func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type outcome struct {
@@ -46,20 +57,36 @@ func (k KeyRange) Compact(ctx context.Context, db *pebbledb.DB, every time.Durat
 			o.panicked = recover()
 			finished <- o
 		}()
-		o.err = db.Compact(ctx, k.Start, k.End, false)
+		o.err = work(ctx)
 	}()
 	tick := time.NewTicker(every)
 	defer tick.Stop()
+	var late <-chan time.Time
+	var failed error
+	ended := ctx.Done()
 	for {
 		select {
 		case o := <-finished:
-			if o.panicked != nil {
+			switch {
+			case failed != nil:
+				return failed
+			case o.panicked != nil:
 				panic(o.panicked)
 			}
 			return o.err
+		case <-ended:
+			late, ended = time.After(cancelGrace), nil
+		case <-late:
+			if failed == nil {
+				failed = ctx.Err()
+			}
+			return failed
 		case <-tick.C:
-			if err := beat(); err != nil {
-				return err
+			if failed != nil {
+				continue
+			}
+			if failed = beat(); failed != nil {
+				cancel()
 			}
 		}
 	}

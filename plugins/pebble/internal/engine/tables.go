@@ -57,13 +57,13 @@ func ReadLevels(db *pebbledb.DB) ([][]Table, error) {
 	return levels, nil
 }
 
-// ThickTables counts the tables of the lowest level that Pebble rewrites for
-// their tombstones' sake.
-func ThickTables(levels [][]Table) (n int) {
+// ThickTables are those of the lowest level that Pebble rewrites for their
+// tombstones' sake.
+func ThickTables(levels [][]Table) (thick []Table) {
 	for _, t := range levels[Bottom] {
 		if t.Elidable() {
-			n++
+			thick = append(thick, t)
 		}
 	}
-	return n
+	return thick
 }

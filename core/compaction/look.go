@@ -129,7 +129,8 @@ func (a *access) path() string {
 }
 
 // find asks an owner that lists its stores which one is meant: the one of that
-// name, or the only one, unless the name is the owner's own.
+// name, or the only one, unless both that and the name it is asked for are the
+// owner's own.
 func (a *access) find(ctx context.Context) error {
 	lister, ok := a.lease.Backend().(sdk.StoreLister)
 	if a.store.Owner == "" || !a.description.Capabilities.ListsStores || !ok {
@@ -144,7 +145,7 @@ func (a *access) find(ctx context.Context) error {
 	switch {
 	case i >= 0:
 		a.target = stores[i]
-	case len(stores) == 1 && a.store.OwnerStore == "":
+	case len(stores) == 1 && (a.store.OwnerStore == "" || stores[0].Name == ""):
 		a.target = stores[0]
 	default:
 		names := make([]string, len(stores))

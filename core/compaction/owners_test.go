@@ -45,10 +45,14 @@ func TestDiscoveredStore(t *testing.T) {
 		}}
 		w.clients.backends["apps/till"] = sdk.Guard(unlisted)
 
+		nameless := &backend{stores: []sdk.Store{{Path: "/data/nameless"}}}
+		w.clients.backends["apps/nameless"] = sdk.Guard(lister{nameless})
+
 		run := w.run(
 			foundIn("apps/shop/orders", "/run/apps/shop.sock", "orders"),
 			foundIn("apps/shop/parts", "/run/apps/shop.sock", "parts"),
 			foundIn("apps/till", "/run/apps/till.sock", "till"),
+			foundIn("apps/nameless", "/run/apps/nameless.sock", "nameless"),
 		)
 		if want := b.stores[0]; measured != want || compacted != want {
 			t.Errorf("its owner was asked to measure %+v and to compact %+v, want %+v", measured, compacted, want)
@@ -64,8 +68,11 @@ func TestDiscoveredStore(t *testing.T) {
 		if till.Outcome != history.Compacted || till.Path != "/run/apps/till.sock" {
 			t.Errorf("got %+v", till)
 		}
+		if r := run.Results[3]; r.Outcome != history.Compacted || r.Path != "/data/nameless" {
+			t.Errorf("got %+v", r)
+		}
 		all, err := w.history.Results("apps", 1)
-		if err != nil || len(all) != 1 || all[0].Reason != "3 stores: 2 compacted, 1 skipped" {
+		if err != nil || len(all) != 1 || all[0].Reason != "4 stores: 3 compacted, 1 skipped" {
 			t.Errorf("all together: %+v, %v", all, err)
 		}
 	})

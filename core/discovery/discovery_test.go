@@ -247,6 +247,8 @@ func TestRescan(t *testing.T) {
 	p.wait("a[x]")
 	a.have("x", "y", "x", "", "new\nline", strings.Repeat("n", 201))
 	p.wait("a[x y]")
+	a.have("")
+	p.wait("a")
 	a.have()
 	p.wait("a[]")
 

@@ -232,8 +232,11 @@ func (r *round) askOnce(d *directory, path string) (again bool) {
 	} else {
 		s.slow = 0
 		var left []string
-		o.Stores, left = names(stores)
-		o.Lists = lists
+		o.Lists = lists && (len(stores) != 1 || stores[0].Name != "")
+		o.Stores = nil
+		if o.Lists {
+			o.Stores, left = names(stores)
+		}
 		if !slices.Equal(left, s.left) && len(left) > 0 {
 			r.cfg.Logger.Warn("stores of an owner are left alone: their names are taken or cannot be shown, or they are too many",
 				"socket", path, "stores", left)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/wringdb/wring/plugins/bolt"
 	"github.com/wringdb/wring/plugins/bolt/internal/fault"
+	"github.com/wringdb/wring/plugins/bolt/internal/replace"
 	"github.com/wringdb/wring/plugins/bolt/internal/rewrite"
 	"github.com/wringdb/wring/sdk"
 )
@@ -121,9 +122,20 @@ func (db *DB) compactNow(ctx context.Context, o CompactOptions) (sdk.CompactResu
 	if err != nil {
 		return sdk.CompactResult{}, err
 	}
-	if err := db.sweep(ctx, path); err != nil {
-		return sdk.CompactResult{}, err
+	kept := db.sweep(ctx, path)
+	if errors.Is(kept, replace.ErrInvalid) || ctx.Err() != nil {
+		return sdk.CompactResult{}, kept
 	}
+	result, err := db.compactSwept(ctx, path, o)
+	result.Duration = time.Since(began)
+	if err == nil && kept != nil {
+		result.Note = join(result.Note, kept.Error())
+	}
+	return result, err
+}
+
+// compactSwept compacts the store at a path that has been resolved.
+func (db *DB) compactSwept(ctx context.Context, path string, o CompactOptions) (sdk.CompactResult, error) {
 	foreseen, err := db.fragmentation(ctx, sdk.DepthSampled, o.Mode, o.FillPercent)
 	if err != nil {
 		return sdk.CompactResult{}, err
@@ -133,10 +145,14 @@ func (db *DB) compactNow(ctx context.Context, o CompactOptions) (sdk.CompactResu
 	}
 	size := sdk.Size{TotalBytes: foreseen.TotalBytes, AllocatedBytes: foreseen.AllocatedBytes}
 	if foreseen.Mode == bolt.ModePunch {
-		return db.punch(ctx, path, size, foreseen, o, began)
+		result, err := db.punch(ctx, path, size, o)
+		if err == nil {
+			result.Note = join(foreseen.Note, result.Note)
+		}
+		return result, err
 	}
 	noOp := func(note string) sdk.CompactResult {
-		return sdk.CompactResult{Before: size, After: size, Mode: bolt.ModeRewrite, NoOp: true, Note: note, Duration: time.Since(began)}
+		return sdk.CompactResult{Before: size, After: size, Mode: bolt.ModeRewrite, NoOp: true, Note: note}
 	}
 	if foreseen.ReclaimableBytes == 0 {
 		return noOp("no rewrite: it would give back next to nothing"), nil
@@ -149,7 +165,6 @@ func (db *DB) compactNow(ctx context.Context, o CompactOptions) (sdk.CompactResu
 		}
 		result, err := c.run(ctx)
 		grown += c.grown
-		result.Duration = time.Since(began)
 		switch {
 		case err == nil:
 			if grown > growthWorthTelling {

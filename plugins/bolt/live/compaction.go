@@ -44,10 +44,12 @@ type compaction struct {
 
 	source *os.File
 	pins   pins
-	base   *snapshot // what the copy has
-	temp   *replace.Temp
-	next   *bbolt.DB
-	mapped int64 // bytes of the copy, at least
+	// watcher gives the pins up.
+	watcher *watcher
+	base    *snapshot // what the copy has
+	temp    *replace.Temp
+	next    *bbolt.DB
+	mapped  int64 // bytes of the copy, at least
 
 	// had is the sum of the base, as read from the store; have is what the copy
 	// has, as read from there. They are equal between rounds.
@@ -74,12 +76,12 @@ func (c *compaction) run(ctx context.Context) (result sdk.CompactResult, err err
 		return result, err
 	}
 	defer c.pins.giveUp()
-	watcher := c.old.watch(c.base.meta.Bytes(), func() {
+	c.watcher = c.old.watch(c.base.meta.Bytes(), func() {
 		c.pins.giveUp()
 		cancel(errLost)
 	})
 	defer func() {
-		c.grown = watcher.stop()
+		c.grown = c.watcher.stop()
 		if err != nil {
 			c.discard()
 		}
@@ -137,8 +139,10 @@ func (c *compaction) copy() (err error) {
 	if err := c.smaller(); err != nil {
 		return err
 	}
-	c.next, err = c.openNext()
-	return err
+	return c.contain("open the copy of", func() error {
+		c.next, err = c.openNext()
+		return err
+	})
 }
 
 // sync makes the copy durable as it is, so that little is left for the moment in

@@ -59,8 +59,9 @@ func (g *generation) unpin(tx *bbolt.Tx) {
 func (g *generation) stats() bbolt.Stats {
 	s := g.db.Stats()
 	s.TxN -= int(g.ours.begun.Load())
-	s.OpenTxN -= int(g.ours.open.Load())
-	return s.Sub(&g.before)
+	now := s.Sub(&g.before)
+	now.OpenTxN = s.OpenTxN - int(g.ours.open.Load()) // Sub leaves it out
+	return now
 }
 
 // swap makes next the current generation. The write lock of the old one must be
@@ -70,7 +71,6 @@ func (db *DB) swap(next *generation, release, spoil func()) {
 	old := db.current.Load()
 	db.settle(next.db)
 	next.before = next.db.Stats()
-	next.before.FreePageN, next.before.PendingPageN, next.before.FreeAlloc, next.before.FreelistInuse = 0, 0, 0, 0
 	db.mu.Lock()
 	db.retired[old] = struct{}{}
 	db.mu.Unlock()
@@ -110,7 +110,6 @@ func (db *DB) Close() error {
 	db.mu.Unlock()
 	db.compact <- struct{}{} // until the compaction has ended; no other begins
 	last := db.current.Swap(nil)
-	db.hold.open()
 	err := last.db.Close()
 	db.closing.Wait()
 	db.mu.Lock()

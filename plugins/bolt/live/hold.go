@@ -17,17 +17,17 @@ import (
 // end.
 const writerWait = time.Minute
 
-// lockWriters takes the write lock of the old generation by a transaction.
-func (c *compaction) lockWriters() (*bbolt.Tx, error) {
+// lockWriters takes the write lock of a generation by a transaction.
+func lockWriters(ctx context.Context, g *generation, path string, meter *rewrite.Meter) (*bbolt.Tx, error) {
 	type begun struct {
 		tx  *bbolt.Tx
 		err error
 	}
-	waiting, cancel := context.WithTimeout(c.ctx, writerWait)
+	waiting, cancel := context.WithTimeout(ctx, writerWait)
 	defer cancel()
 	taken := make(chan begun)
 	go func() {
-		tx, err := c.old.db.Begin(true)
+		tx, err := g.db.Begin(true)
 		select {
 		case taken <- begun{tx, err}:
 		case <-waiting.Done():
@@ -43,12 +43,12 @@ func (c *compaction) lockWriters() (*bbolt.Tx, error) {
 		case b := <-taken:
 			return b.tx, b.err
 		case <-ticker.C:
-			c.meter.Beat()
+			meter.Beat()
 		case <-waiting.Done():
-			if c.ctx.Err() != nil {
-				return nil, c.ctx.Err()
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
 			}
-			return nil, sdk.Errorf(sdk.ErrBusy, "compact %s: a write transaction has been open for %s, and nothing can be replaced until it ends", c.path, writerWait).
+			return nil, sdk.Errorf(sdk.ErrBusy, "compact %s: a write transaction has been open for %s, and nothing can be done until it ends", path, writerWait).
 				WithHint("look for a transaction that is neither committed nor rolled back")
 		}
 	}
@@ -73,7 +73,7 @@ func (c *compaction) hold() (result sdk.CompactResult, err error) {
 	if err := r.Prepare(c.ctx); err != nil {
 		return result, err
 	}
-	lock, err := c.lockWriters()
+	lock, err := lockWriters(c.ctx, c.old, c.path, c.meter)
 	if err != nil {
 		return result, err
 	}
@@ -106,7 +106,11 @@ func (c *compaction) hold() (result sdk.CompactResult, err error) {
 	next := &generation{db: c.next, mapped: c.mapped}
 	c.next = nil
 	var left error
-	c.db.swap(next, release, func() { left = r.Finish() })
+	c.db.swap(next, release, func() {
+		c.watcher.stop()
+		c.old.drain() // the watcher too may have been about to begin
+		left = r.Finish()
+	})
 	c.pins.giveUp()
 	c.temp.Discard() // only its descriptors: the file is the store now
 	c.meter.End()

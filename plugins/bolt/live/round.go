@@ -147,11 +147,11 @@ func (b *copyWriter) rollback() {
 // commit also finds out from the copy what the transaction has changed there.
 // Its pages are as they were before, until the next one is committed.
 func (b *copyWriter) commit() error {
-	tx := b.tx
-	b.tx = nil
-	if err := tx.Commit(); err != nil {
+	// After a panic rollback still finds it open: Close would wait for it.
+	if err := b.tx.Commit(); err != nil {
 		return fmt.Errorf("write %s: %w", b.c.temp.Path, err)
 	}
+	b.tx = nil
 	metas, err := page.ReadMetas(b.c.temp.File, b.c.base.meta.PageSize)
 	if err != nil {
 		return err

@@ -11,8 +11,8 @@ import (
 	"github.com/wringdb/wring/sdk"
 )
 
-// optionMaxPause is CompactOptions.MaxPause, in milliseconds.
-const optionMaxPause = "max_pause_ms"
+// optionMaxPause is CompactOptions.MaxPause.
+const optionMaxPause = "max_pause"
 
 // Store is a DB under the name by which the host's configuration calls it.
 type Store struct {
@@ -66,9 +66,9 @@ func (b *backend) Describe(ctx context.Context) (sdk.Description, error) {
 	d.Name = "bolt-live"
 	d.Signatures = nil // it knows its own stores only
 	d.Options = append(d.Options, sdk.Option{
-		Name: optionMaxPause, Type: sdk.TypeNumber,
-		Help:    "How long writers may be held up at a time, in milliseconds; a compaction that would need longer goes on copying, and gives up in the end.",
-		Default: float64(DefaultMaxPause.Milliseconds()), Min: sdk.Bound(1),
+		Name: optionMaxPause, Type: sdk.TypeDuration,
+		Help:    "How long writers may be held up at a time; a compaction that would need longer goes on copying, and gives up in the end.",
+		Default: DefaultMaxPause.String(), Min: sdk.Bound(time.Millisecond.Seconds()),
 	})
 	return d, nil
 }
@@ -121,7 +121,7 @@ func (b *backend) Compact(ctx context.Context, req sdk.CompactRequest, report fu
 	}
 	return db.Compact(ctx, CompactOptions{
 		Mode:        req.Mode,
-		MaxPause:    time.Duration(req.Options.Number(optionMaxPause) * float64(time.Millisecond)),
+		MaxPause:    req.Options.Duration(optionMaxPause),
 		FillPercent: req.Options.Number(bolt.OptionFill),
 		VerifyFull:  req.Options.String(bolt.OptionVerify) == bolt.VerifyFull,
 		Pace:        req.Pace,

@@ -124,6 +124,7 @@ type watcher struct {
 	from  int64 // high-water mark in the beginning, in bytes
 
 	quit, done chan struct{}
+	once       sync.Once // closes quit
 	mu         sync.Mutex
 	highest    int64 // high-water mark seen, in bytes
 }
@@ -176,9 +177,11 @@ func (w *watcher) run() {
 // cannot be begun. It is begun by somebody else, who may have to wait.
 func (w *watcher) look() (size int64, ok bool) {
 	found := make(chan int64, 1)
+	w.g.begins.Add(1) // nobody may spoil the file before it has begun
 	go func() {
 		defer close(found)
 		tx, err := w.g.pin()
+		w.g.leave()
 		if err != nil {
 			return
 		}
@@ -196,9 +199,9 @@ func (w *watcher) look() (size int64, ok bool) {
 	}
 }
 
-// stop returns by how many bytes the store has grown.
+// stop returns by how many bytes the store has grown. It may be called again.
 func (w *watcher) stop() int64 {
-	close(w.quit)
+	w.once.Do(func() { close(w.quit) })
 	<-w.done
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -1,0 +1,166 @@
+package live_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/wringdb/wring/plugins/bolt"
+	"github.com/wringdb/wring/plugins/bolt/bolttest"
+	"github.com/wringdb/wring/plugins/bolt/live"
+	"github.com/wringdb/wring/sdk"
+)
+
+func openGenerated(t *testing.T, spec bolttest.Spec, options *bbolt.Options) *live.DB {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "a.db")
+	if err := bolttest.Generate(path, spec); err != nil {
+		t.Fatal(err)
+	}
+	db, err := live.Open(path, 0o600, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return db
+}
+
+// needHoles skips where the file system cannot make holes, which is told.
+func needHoles(t *testing.T, err error) {
+	t.Helper()
+	if errors.Is(err, sdk.ErrUnsupported) && os.Getenv("CI") == "" {
+		t.Skipf("no holes here: %v", err)
+	}
+}
+
+// Holes are made while readers overlap, so that there is always one, and writers
+// go on; nothing is lost.
+func TestPunchUnderLoad(t *testing.T) {
+	db := openGenerated(t, bolttest.Spec{Seed: 1, LiveBytes: 8 << 20, GarbageRatio: 0.6, Shape: bolttest.ShapeAppend}, &bbolt.Options{NoSync: true})
+	ctx, cancel := context.WithCancel(context.Background())
+	var load sync.WaitGroup
+	var written atomic.Int64
+	load.Go(func() {
+		for ctx.Err() == nil {
+			n := written.Load()
+			if err := db.Update(func(tx *bbolt.Tx) error {
+				b, err := tx.CreateBucketIfNotExists([]byte("written"))
+				if err != nil {
+					return err
+				}
+				return b.Put(fmt.Appendf(nil, "%08d", n), make([]byte, 500))
+			}); err != nil {
+				t.Error(err)
+				return
+			}
+			written.Add(1)
+		}
+	})
+	begun := make(chan struct{}, 2)
+	for range 2 {
+		load.Go(func() {
+			for ctx.Err() == nil {
+				if err := db.View(func(tx *bbolt.Tx) error {
+					n := written.Load()
+					select { // until the other one reads, too
+					case begun <- struct{}{}:
+					case <-begun:
+					case <-ctx.Done():
+					}
+					if b := tx.Bucket([]byte("written")); b != nil && int64(b.Stats().KeyN) > n+1 {
+						return errors.New("a reader sees what was written later")
+					}
+					return nil
+				}); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	result, err := db.Compact(ctx, live.CompactOptions{Mode: bolt.ModePunch})
+	cancel()
+	load.Wait()
+	needHoles(t, err)
+	if err != nil || result.Mode != bolt.ModePunch || result.NoOp || result.ReclaimedBytes < 4<<20 {
+		t.Fatalf("%+v, error %v", result, err)
+	}
+	if err := db.View(func(tx *bbolt.Tx) error {
+		for i := range written.Load() {
+			if len(tx.Bucket([]byte("written")).Get(fmt.Appendf(nil, "%08d", i))) != 500 {
+				return fmt.Errorf("write %d of %d is lost", i, written.Load())
+			}
+		}
+		for err := range tx.Check() {
+			return err
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+}
+
+// What a reader sees stays where it is, however long it reads; and with nobody
+// writing the content is compared.
+func TestPunchSparesReaders(t *testing.T) {
+	db := openGenerated(t, bolttest.Spec{Seed: 1, LiveBytes: 4 << 20, GarbageRatio: 0.6, Shape: bolttest.ShapeAppend}, nil)
+	tx, err := db.Begin(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := func() (n int) {
+		if err := tx.ForEach(func(_ []byte, b *bbolt.Bucket) error {
+			n += b.Inspect().KeyN
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	before := keys()
+	if err := db.Update(func(tx *bbolt.Tx) error {
+		return tx.ForEach(func(name []byte, _ *bbolt.Bucket) error { return tx.DeleteBucket(name) })
+	}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := db.Compact(ctx, live.CompactOptions{Mode: bolt.ModePunch}); !errors.Is(err, sdk.ErrCancelled) {
+		needHoles(t, err)
+		t.Errorf("error %v, want %v", err, sdk.ErrCancelled)
+	}
+	if after := keys(); after != before || before == 0 {
+		t.Errorf("the reader finds %d keys, had %d", after, before)
+	}
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	result, err := db.Compact(context.Background(), live.CompactOptions{Mode: bolt.ModePunch})
+	if err != nil || result.NoOp || result.ReclaimedBytes < 8<<20 || result.Verification == nil {
+		t.Errorf("%+v, error %v", result, err)
+	}
+	again, err := db.Compact(context.Background(), live.CompactOptions{Mode: bolt.ModePunch})
+	if err != nil || !again.NoOp {
+		t.Errorf("once more: %+v, error %v", again, err)
+	}
+}
+
+// Without a freelist nobody knows what is free while the store is in use.
+func TestPunchNeedsAFreelist(t *testing.T) {
+	db := openGenerated(t, bolttest.Spec{Seed: 1, LiveBytes: 1 << 20, GarbageRatio: 0.6, Shape: bolttest.ShapeAppend, NoFreelistSync: true}, &bbolt.Options{NoFreelistSync: true})
+	if _, err := db.Compact(context.Background(), live.CompactOptions{Mode: bolt.ModePunch}); !errors.Is(err, sdk.ErrUnsupported) || sdk.HintOf(err) == "" {
+		t.Errorf("error %v, hint %q", err, sdk.HintOf(err))
+	}
+}

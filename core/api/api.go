@@ -90,6 +90,10 @@ type StoreStatus struct {
 	// LastOutcome and LastReason are of the newest result.
 	LastOutcome history.Outcome `json:"last_outcome,omitempty"`
 	LastReason  string          `json:"last_reason,omitempty"`
+	// Problem is why the store cannot be found, as far as that is known without
+	// looking for it, and Hint what to do about it.
+	Problem string `json:"problem,omitempty"`
+	Hint    string `json:"hint,omitempty"`
 	// Active is set while a compaction of the store is under way.
 	Active *event.Progress `json:"active,omitempty"`
 }

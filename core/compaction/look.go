@@ -140,30 +140,38 @@ func (a *access) find(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	wanted := ownersName(a.store)
-	i := slices.IndexFunc(stores, func(s sdk.Store) bool { return s.Name == wanted })
-	switch {
-	case i >= 0:
-		a.target = stores[i]
-	case len(stores) == 1 && (a.store.OwnerStore == "" || stores[0].Name == ""):
-		a.target = stores[0]
-	default:
-		names := make([]string, len(stores))
-		for i, s := range stores {
-			names[i] = s.Name
-		}
-		return noSuchStore(a.store.Owner, wanted, names)
+	names := make([]string, len(stores))
+	for i, s := range stores {
+		names[i] = s.Name
 	}
+	i, err := choose(a.store, names)
+	if err != nil {
+		return err
+	}
+	a.target = stores[i]
 	return nil
 }
 
-// noSuchStore is the error of a store that its owner does not know.
-func noSuchStore(owner, name string, names []string) error {
-	if len(names) == 0 {
-		return sdk.Errorf(sdk.ErrNotFound, "the owner at %s has no store %q: it has none at all now", owner, name).
+// CheckOwned says whether an owner has the store that is meant, among stores of
+// these names.
+func CheckOwned(store config.Store, names []string) error {
+	_, err := choose(store, names)
+	return err
+}
+
+func choose(store config.Store, names []string) (i int, err error) {
+	wanted := ownersName(store)
+	if i := slices.Index(names, wanted); i >= 0 {
+		return i, nil
+	}
+	switch {
+	case len(names) == 1 && (store.OwnerStore == "" || names[0] == ""):
+		return 0, nil
+	case len(names) == 0:
+		return 0, sdk.Errorf(sdk.ErrNotFound, "the owner at %s has no store %q: it has none at all now", store.Owner, wanted).
 			WithHint("look at the application: it may not have opened its stores yet")
 	}
-	return sdk.Errorf(sdk.ErrNotFound, "the owner at %s has no store %q: it has %s", owner, name, strings.Join(names, ", ")).
+	return 0, sdk.Errorf(sdk.ErrNotFound, "the owner at %s has no store %q: it has %s", store.Owner, wanted, strings.Join(names, ", ")).
 		WithHint("call the store in the configuration as its owner does")
 }
 

@@ -3,14 +3,18 @@ package daemon
 import (
 	"cmp"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/wringdb/wring/core/api"
+	"github.com/wringdb/wring/core/compaction"
 	"github.com/wringdb/wring/core/config"
+	"github.com/wringdb/wring/core/discovery"
 	"github.com/wringdb/wring/core/event"
 	"github.com/wringdb/wring/core/history"
 	"github.com/wringdb/wring/core/supervise"
+	"github.com/wringdb/wring/sdk"
 )
 
 // Status is a picture of the host, without measuring.
@@ -35,6 +39,12 @@ func (h *host) Status() api.Status {
 			if store.State == api.Healthy && (s.away || isAway(s.Store, status.Plugins)) {
 				store.State = api.Away
 			}
+			if store.Plugin == "" {
+				store.Plugin = backendOf(s.Store, status.Plugins)
+			}
+			if err := h.checkOwned(s); err != nil {
+				store.Problem, store.Hint = err.Error(), sdk.HintOf(err)
+			}
 			status.Stores = append(status.Stores, store)
 			shown++
 		}
@@ -49,6 +59,30 @@ func (h *host) Status() api.Status {
 // was there.
 func (h *host) nobodyThere(s config.Store) api.StoreStatus {
 	return api.StoreStatus{Store: s.Name, Path: s.OwnerDir, Group: s.Group, State: api.Away}
+}
+
+// checkOwned holds the name of a configured store against those that its owner
+// has.
+func (h *host) checkOwned(s tracked) error {
+	if s.Owner == "" || s.FoundBy != "" {
+		return nil
+	}
+	for _, o := range h.discovery.Owners(filepath.Dir(s.Owner)) {
+		if o.Socket == s.Owner && o.State == discovery.Up && o.Lists {
+			return compaction.CheckOwned(s.Store, o.Stores)
+		}
+	}
+	return nil
+}
+
+// backendOf is what the owner of a store calls its backend, once it has said.
+func backendOf(s config.Store, backends []supervise.Status) string {
+	for _, b := range backends {
+		if b.Kind == supervise.KindOwner && b.Path == s.Owner {
+			return b.Backend
+		}
+	}
+	return ""
 }
 
 // isAway says whether the owner of a store did not answer when it was last asked.

@@ -176,7 +176,12 @@ func (s *Supervisor) lostOwner(o *owner, err error) {
 	if errors.Is(err, ErrOwnerAway) {
 		state = StateAway
 	}
-	if o.state != state {
+	switch {
+	case o.state == state:
+	case state == StateAway:
+		s.announce(event.PluginDown, o.socket, "%s", err.Error())
+		s.cfg.Logger.Info("owner is away", "socket", o.socket, "error", err)
+	default:
 		s.announce(event.PluginDown, o.socket, "%s", err.Error())
 		s.cfg.Logger.Warn("owner cannot be used", "socket", o.socket, "error", err)
 	}

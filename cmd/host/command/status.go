@@ -42,6 +42,12 @@ func (s *session) printStatus(status api.Status, now time.Time) {
 			ago(store.LastSuccessAt, now), until(store.NextAt, now), activity(store))
 	}
 	stores.print(s.Out)
+	for _, store := range status.Stores {
+		if store.Problem != "" {
+			fmt.Fprintf(s.Out, "\n%s: %s\n", store.Store, store.Problem)
+			s.printHint(store.Hint)
+		}
+	}
 	if len(status.Plugins) > 0 {
 		fmt.Fprintln(s.Out)
 		s.printPlugins(status.Plugins, now)

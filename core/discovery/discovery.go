@@ -82,10 +82,12 @@ const (
 	// host do.
 	maxOwners = 1000
 	maxStores = 1000
-	// slow is how long an owner takes to fail that hangs. Each time it is left
-	// alone twice as long, up to the rescan shifted by maxShift: what it was asked
-	// may still wait in it.
-	slow     = 200 * time.Millisecond
+	// slow is how long an owner takes to fail that hangs.
+	slow = 200 * time.Millisecond
+	// maxShift bounds how rarely an owner is asked that has failed: each time it is
+	// left alone twice as long, up to the rescan shifted by so much. What it was
+	// asked may still wait in it, and its log may tell of each time. A process that
+	// takes its place is asked at once.
 	maxShift = 4
 )
 
@@ -144,13 +146,14 @@ type directory struct {
 
 // socket is what lies in a directory, or did until a moment ago.
 type socket struct {
-	owner Owner
-	id    identity  // of the file, to know another one by
-	left  []string  // its stores that are left alone
-	slow  int       // how often in a row it was slow to fail
-	rests time.Time // until when a rescan leaves it alone
-	busy  bool      // being asked
-	again bool      // to be asked once more after that
+	owner    Owner
+	id       identity  // of the file, to know another one by
+	left     []string  // its stores that are left alone
+	failures int       // in a row
+	hangs    bool      // it was slow to fail
+	rests    time.Time // until when a rescan leaves it alone
+	busy     bool      // being asked
+	again    bool      // to be asked once more after that
 }
 
 // New makes a Watcher without directories. It does nothing until Run.
@@ -188,7 +191,7 @@ func (w *Watcher) Watch(dirs, sockets []string) {
 	wake(w.kick)
 }
 
-// Rescan has everybody asked soon, those that hang among them, for someone who
+// Rescan has everybody asked soon, those that have failed among them, for someone who
 // would have used an owner that is away.
 func (w *Watcher) Rescan() { wake(w.ask) }
 
@@ -218,7 +221,7 @@ func (w *Watcher) Hangs(socketPath string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if d := w.dirs[filepath.Dir(socketPath)]; d != nil {
-		if s := d.sockets[socketPath]; s != nil && s.slow > 0 {
+		if s := d.sockets[socketPath]; s != nil && s.hangs {
 			return s.owner.Err
 		}
 	}

@@ -164,7 +164,7 @@ func (r *round) refuse(path string, err error) {
 	r.cfg.Events.Publish(event.Event{Name: event.PluginDown, Plugin: path, Message: err.Error()})
 }
 
-// askAll asks every owner again, but for those that hang unless these too.
+// askAll asks every owner again, but for those that have failed unless these too.
 func (r *round) askAll(theseToo bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -225,12 +225,11 @@ func (r *round) askOnce(d *directory, path string) (again bool) {
 	o := &s.owner
 	if err != nil {
 		o.State, o.Err, o.Since = Away, err, time.Time{}
-		if ended.Sub(began) >= slow {
-			s.slow = min(s.slow+1, maxShift)
-			s.rests = ended.Add(r.cfg.Rescan << s.slow)
-		}
+		s.hangs = ended.Sub(began) >= slow
+		s.rests = ended.Add(r.cfg.Rescan << s.failures)
+		s.failures = min(s.failures+1, maxShift)
 	} else {
-		s.slow = 0
+		s.hangs, s.failures, s.rests = false, 0, time.Time{}
 		var left []string
 		o.Lists = lists && (len(stores) != 1 || stores[0].Name != "")
 		o.Stores = nil

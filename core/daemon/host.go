@@ -190,8 +190,9 @@ func (h *host) Compact(ctx context.Context, req api.CompactRequest) (history.Run
 	defer done()
 	ctx, cancel := h.whileLiving(ctx)
 	defer cancel()
-	defer h.refreshAfter(stores)
-	return h.runner.Run(ctx, compaction.Request{Trigger: history.Manual, Stores: stores, Mode: req.Mode, Manual: true, Force: req.Force})
+	run, err := h.runner.Run(ctx, compaction.Request{Trigger: history.Manual, Stores: stores, Mode: req.Mode, Manual: true, Force: req.Force})
+	h.refreshAfter(run)
+	return run, err
 }
 
 // beginRun counts one more run, unless the host is stopping.

@@ -3,7 +3,6 @@ package daemon
 import (
 	"cmp"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -64,13 +63,8 @@ func (h *host) nobodyThere(s config.Store) api.StoreStatus {
 // checkOwned holds the name of a configured store against those that its owner
 // has.
 func (h *host) checkOwned(s tracked) error {
-	if s.Owner == "" || s.FoundBy != "" {
-		return nil
-	}
-	for _, o := range h.discovery.Owners(filepath.Dir(s.Owner)) {
-		if o.Socket == s.Owner && o.State == discovery.Up && o.Lists {
-			return compaction.CheckOwned(s.Store, o.Stores)
-		}
+	if o := h.ownerOf(s.Store); s.FoundBy == "" && o.State == discovery.Up && o.Lists {
+		return compaction.CheckOwned(s.Store, o.Stores)
 	}
 	return nil
 }

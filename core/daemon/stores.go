@@ -11,6 +11,7 @@ import (
 	"github.com/wringdb/wring/core/compaction"
 	"github.com/wringdb/wring/core/config"
 	"github.com/wringdb/wring/core/discovery"
+	"github.com/wringdb/wring/core/history"
 	"github.com/wringdb/wring/core/supervise"
 	"github.com/wringdb/wring/sdk"
 )
@@ -22,7 +23,8 @@ type tracked struct {
 	// away is set for a store that was looked at in the past, and whose owner is
 	// not there now, or does not have it. It is due when it comes back.
 	away bool
-	// since is when a store that was discovered came; zero for others.
+	// since is when its owner came; zero while it is not there, and for stores
+	// without one.
 	since time.Time
 }
 
@@ -59,7 +61,8 @@ func (h *host) watchOwners(ctx context.Context) {
 
 // refresh brings the tracked stores into line with the configuration in force,
 // the owners that are there, and the history. Stores that stay keep their time,
-// unless their schedule has changed.
+// unless their schedule has changed, or their owner has come back: what it was
+// lost in the middle of does not wait for the schedule.
 func (h *host) refresh() {
 	h.refreshing.Lock()
 	defer h.refreshing.Unlock()
@@ -76,7 +79,8 @@ func (h *host) refresh() {
 	for _, s := range stores {
 		before, ok := old[s.Name]
 		next, timed := h.next[s.Name]
-		if ok && timed && !s.away && reflect.DeepEqual(before.Schedule, s.Schedule) {
+		came := !s.since.IsZero() && !s.since.Equal(before.since)
+		if ok && timed && !s.away && !came && reflect.DeepEqual(before.Schedule, s.Schedule) {
 			times[s.Name] = next
 		}
 	}
@@ -87,9 +91,19 @@ func (h *host) refresh() {
 }
 
 // refreshAfter takes up what a run has added to the history of stores whose
-// owner has gone meanwhile.
-func (h *host) refreshAfter(stores []config.Store) {
-	if slices.ContainsFunc(stores, func(s config.Store) bool { return s.FoundBy != "" }) {
+// owner has gone meanwhile, or has gone and come back.
+func (h *host) refreshAfter(run history.Run) {
+	owned := false
+	h.mu.Lock()
+	for _, r := range run.Results {
+		owned = owned || r.Owner != ""
+		if i := slices.IndexFunc(h.tracked, func(s tracked) bool { return s.Name == r.Store }); i >= 0 &&
+			r.Outcome == history.Unknown && h.tracked[i].since.After(r.StartedAt) {
+			delete(h.next, r.Store)
+		}
+	}
+	h.mu.Unlock()
+	if owned {
 		h.refresh()
 	}
 }
@@ -100,7 +114,7 @@ func (h *host) track(c *config.Config) []tracked {
 	var stores []tracked
 	for _, s := range c.Stores {
 		if s.OwnerDir == "" {
-			stores = append(stores, tracked{Store: s})
+			stores = append(stores, tracked{Store: s, since: h.ownerOf(s).Since})
 			continue
 		}
 		found := h.found(s)
@@ -109,6 +123,18 @@ func (h *host) track(c *config.Config) []tracked {
 		stores = append(stores, found...)
 	}
 	return stores
+}
+
+// ownerOf is the owner of a configured store, as far as one is there.
+func (h *host) ownerOf(s config.Store) discovery.Owner {
+	if s.Owner != "" {
+		for _, o := range h.discovery.Owners(filepath.Dir(s.Owner)) {
+			if o.Socket == s.Owner {
+				return o
+			}
+		}
+	}
+	return discovery.Owner{}
 }
 
 // found are the stores of the owners that are there.

@@ -69,10 +69,11 @@ func (h *host) plan(stores []tracked, now time.Time) {
 
 // firstDue is when a store is due that this host has not run yet. One whose
 // last outcome nobody knows does not wait for its schedule.
-// An owner has its delay too, when it comes later than the host.
+// An owner has its delay too, when it comes later than the host. One that was
+// lost a second time in a row may not survive its compactions, and waits.
 func (h *host) firstDue(s tracked, now time.Time) time.Time {
 	past, started := h.past(s), later(h.startedAt, s.since)
-	if past.Unresolved {
+	if past.Unresolved && (s.Owner == "" || past.ConsecutiveFailures <= 1) {
 		ready := started.Add(s.Schedule.StartDelay)
 		if ready.Before(now) {
 			ready = now // a store that came with a reload
@@ -120,10 +121,11 @@ func (h *host) startRun(due []config.Store) {
 	go func() {
 		defer done()
 		request := compaction.Request{Trigger: history.Scheduled, Stores: due, Ended: h.ended}
-		if _, err := h.runner.Run(h.living, request); err != nil {
+		run, err := h.runner.Run(h.living, request)
+		if err != nil {
 			h.logger.Error("run ended early", "error", err)
 		}
-		h.refreshAfter(due)
+		h.refreshAfter(run)
 	}()
 }
 

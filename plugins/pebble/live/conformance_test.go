@@ -21,7 +21,7 @@ func TestConformance(t *testing.T) {
 		StoreName: "events",
 		Dir:       true,
 		Bytes:     256 << 10,
-		SlowBytes: 2 << 20,
+		SlowBytes: 1 << 20,
 		Make: func(path string, spec sdktest.Spec) error {
 			s := pebbletest.Spec{Seed: spec.Seed, Shape: pebbletest.Deletes, LiveBytes: spec.Bytes}
 			switch spec.Shape {
@@ -33,6 +33,7 @@ func TestConformance(t *testing.T) {
 				return db.Close()
 			case sdktest.Dense:
 				s.Shape, s.LiveBytes = pebbletest.Dense, 2*spec.Bytes // values compress to about half
+			case sdktest.Fragmented: // as it is
 			}
 			return pebbletest.Generate(path, s)
 		},

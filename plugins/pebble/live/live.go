@@ -35,9 +35,10 @@
 // a quarter of what it covers, and at least 64 MiB: what it sees is compared then,
 // and the rest of the work begins with a new one.
 //
-// An application that removes key ranges by DB.Excise changes what snapshots see.
-// When that happens in the middle, contents may differ for no fault, and the
-// result comes without a verification and says why.
+// An application that removes key ranges by DB.Excise or DB.IngestAndExcise changes
+// what snapshots see. Pebble does not tell these from other ingestions. So where
+// contents differ and something was ingested or excised meanwhile, that is no
+// error: the result comes without a verification, and says why.
 package live
 
 import (

@@ -67,7 +67,7 @@ func TestStoreNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stores, err := two.(sdk.StoreLister).Stores(t.Context())
+	stores, err := storesOf(t, two)
 	if want := []sdk.Store{{Name: "a"}, {Name: "b", Path: b.path}}; err != nil || !slices.Equal(stores, want) {
 		t.Errorf("stores %v, %v; want %v", stores, err, want)
 	}
@@ -86,9 +86,18 @@ func TestStoreNames(t *testing.T) {
 		}
 	}
 	a.close(t)
-	if stores, err := two.(sdk.StoreLister).Stores(t.Context()); err != nil || len(stores) != 1 || stores[0].Name != "b" {
+	if stores, err := storesOf(t, two); err != nil || len(stores) != 1 || stores[0].Name != "b" {
 		t.Errorf("stores %v, %v; want b alone once a is closed", stores, err)
 	}
+}
+
+func storesOf(t *testing.T, b sdk.Backend) ([]sdk.Store, error) {
+	t.Helper()
+	lister, ok := b.(sdk.StoreLister)
+	if !ok {
+		t.Fatal("the backend lists no stores")
+	}
+	return lister.Stores(t.Context())
 }
 
 // TestOwnOrder has a store whose keys lie backwards, with suffixes of their own.

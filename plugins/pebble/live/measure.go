@@ -35,13 +35,27 @@ func (s *store) measure(ctx context.Context, depth sdk.Depth) (sdk.Fragmentation
 	if err != nil {
 		return sdk.Fragmentation{}, err
 	}
-	f.Metrics["log_bytes"] = float64(m.WAL.PhysicalSize + m.WAL.ObsoletePhysicalSize)
+	f.Metrics["log_bytes"] = float64(logBytes(files, m))
 	f.Metrics["obsolete_log_bytes"] = float64(m.WAL.ObsoletePhysicalSize)
 	f.Metrics["unflushed_log_bytes"] = float64(m.WAL.Size)
 	f.Metrics["open_snapshots"] = float64(m.Snapshots.Count)
 	f.Metrics["zombie_table_bytes"] = float64(zombieBytes(m))
 	f.Obstacle = s.obstacle(ctx, tree)
 	return f, nil
+}
+
+// logBytes are of the files, where they are in sight, as the plugin counts them.
+func logBytes(files []engine.File, m *pebbledb.Metrics) (n int64) {
+	if files == nil {
+		// The size of the current log is as of when it was begun.
+		return int64(max(m.WAL.PhysicalSize, m.WAL.Size) + m.WAL.ObsoletePhysicalSize)
+	}
+	for _, f := range files {
+		if f.IsLog() {
+			n += f.Size
+		}
+	}
+	return n
 }
 
 // obsoleteBytes are of tables and blobs that Pebble is about to remove.

@@ -38,10 +38,10 @@ func (s *Stalls) Listen(options *pebbledb.Options) {
 		}
 	}
 	listener.WriteStallEnd = func() {
-		s.end()
 		if end != nil {
 			end()
 		}
+		s.end()
 	}
 	options.EventListener = &listener
 }

@@ -68,9 +68,9 @@ func (h *host) plan(stores []tracked, now time.Time) {
 }
 
 // firstDue is when a store is due that this host has not run yet. One whose
-// last outcome nobody knows does not wait for its schedule.
-// An owner has its delay too, when it comes later than the host. One that was
-// lost a second time in a row may not survive its compactions, and waits.
+// last outcome nobody knows does not wait for its schedule, but for that of an
+// owner which was lost a second time in a row: it may not survive compactions.
+// The start delay is also that of an owner that comes later than the host.
 func (h *host) firstDue(s tracked, now time.Time) time.Time {
 	past, started := h.past(s), later(h.startedAt, s.since)
 	if past.Unresolved && (s.Owner == "" || past.ConsecutiveFailures <= 1) {

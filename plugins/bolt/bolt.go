@@ -123,7 +123,7 @@ func optionsOf(given sdk.Options) options {
 	if fill := given.Number(OptionFill); fill != 0 {
 		o.fill = max(minFill, min(maxFill, fill))
 	}
-	if bytes := given.Size(optionMinRun); bytes > 0 {
+	if bytes := given.Size(OptionMinRun); bytes > 0 {
 		o.minRun = bytes
 	}
 	return o

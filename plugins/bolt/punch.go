@@ -18,12 +18,12 @@ import (
 	"github.com/wringdb/wring/sdk"
 )
 
-// optionMinRun is how much a run of free pages must hold to be punched.
-const optionMinRun = "punch_min_run"
+// OptionMinRun is how much a run of free pages must hold to be punched.
+const OptionMinRun = "punch_min_run"
 
 func minRunOption() sdk.Option {
 	return sdk.Option{
-		Name:    optionMinRun,
+		Name:    OptionMinRun,
 		Type:    sdk.TypeSize,
 		Help:    "How much a run of free pages must hold on the disk for mode punch to give it back; less gives more back, takes longer, and leaves the file in more pieces.",
 		Default: int64(punch.DefaultMinRun),

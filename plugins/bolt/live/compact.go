@@ -39,6 +39,9 @@ type CompactOptions struct {
 	// before the last round, instead of trusting what the system has in memory and
 	// what the rounds say of themselves.
 	VerifyFull bool
+	// MinRun is how many bytes a run of free pages must hold for mode punch to give
+	// it back; 0 for the backend's default.
+	MinRun int64
 	// Pace limits the rate of reads and writes; nil means no limit. The last
 	// round, in which writers wait, does not keep to it.
 	Pace *sdk.Pace

@@ -68,10 +68,18 @@ func (c *compaction) run(ctx context.Context) (result sdk.CompactResult, err err
 	defer cancel(nil)
 	c.ctx = ctx
 	c.meter = rewrite.NewMeter(ctx, time.Now, c.options.Pace, c.options.Report)
+	c.meter.Yield(c.old.busy())
 	if c.source, err = os.OpenFile(c.path, os.O_RDWR, 0); err != nil {
 		return result, err
 	}
 	defer c.source.Close()
+	// Each transaction writes the list of free pages anew, and while a snapshot is
+	// held bbolt takes new pages for it each time: of a file with much garbage that
+	// is a megabyte, and the file grows by it with each commit. So the list is not
+	// written meanwhile. Should the process die, bbolt finds the free pages by
+	// itself when it next opens the file.
+	c.old.bare.Store(true)
+	defer c.old.bare.Store(false)
 	if c.base, err = c.snapshot(); err != nil {
 		return result, err
 	}
@@ -201,16 +209,24 @@ func (c *compaction) result(after sdk.Size, left error) (sdk.CompactResult, erro
 			DigestBefore: c.had.String(), DigestAfter: c.have.String(),
 			ItemsBefore: c.had.Items, ItemsAfter: c.have.Items,
 		},
-		Note: fmt.Sprintf("%d rounds brought over what was written meanwhile; writers were held up %d times", c.rounds, c.holds),
+		Note: fmt.Sprintf("%s brought over what was written meanwhile; writers were held up %s", count(c.rounds+1, "round"), count(c.holds, "time")),
 	}
 	if n := c.old.db.Stats().OpenTxN; n > 0 {
-		result.Note = join(result.Note, fmt.Sprintf("%d readers go on in the old file, the space of which is free when they end", n))
+		result.Note = join(result.Note, fmt.Sprintf("%s of before still open, and the old file takes its space until then", count(n, "read transaction")))
 	}
 	if left != nil {
 		return result, sdk.Errorf(sdk.ErrInternal, "compact %s: the new file is in place, but: %w", c.path, left).
 			WithHint("the content is complete; look at the file system's health")
 	}
 	return result, nil
+}
+
+// count is a number of things: "1 round", "2 rounds".
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
 }
 
 // contain runs what reads mapped files.

@@ -104,8 +104,10 @@ func (db *DB) copyFields(inner *bbolt.DB) {
 
 // settle gives a generation the fields that the application has set. Its write
 // lock must be held, or nobody else know of it.
-func (db *DB) settle(inner *bbolt.DB) {
-	inner.StrictMode, inner.NoSync, inner.NoFreelistSync, inner.NoGrowSync = db.StrictMode, db.NoSync, db.NoFreelistSync, db.NoGrowSync
+func (db *DB) settle(g *generation) {
+	inner := g.db
+	inner.StrictMode, inner.NoSync, inner.NoGrowSync = db.StrictMode, db.NoSync, db.NoGrowSync
+	inner.NoFreelistSync = db.NoFreelistSync || g.bare.Load()
 	inner.MmapFlags, inner.AllocSize, inner.MaxSize, inner.Mlock = db.MmapFlags, db.AllocSize, db.MaxSize, db.Mlock
 }
 
@@ -150,7 +152,7 @@ func (db *DB) Begin(writable bool) (*bbolt.Tx, error) {
 		}
 		if db.current.Load() == g {
 			if writable {
-				db.settle(g.db)
+				db.settle(g)
 			}
 			return tx, nil
 		}
@@ -189,7 +191,7 @@ func (db *DB) managed(writable bool, run func(*bbolt.DB, func(*bbolt.Tx) error) 
 				return errStale
 			}
 			if writable {
-				db.settle(g.db)
+				db.settle(g)
 			}
 			return fn(tx)
 		})

@@ -14,6 +14,8 @@ type generation struct {
 	db *bbolt.DB
 	// mapped is how much of the file bbolt has mapped at least, in bytes.
 	mapped int64
+	// bare is set while a snapshot is held: see compaction.run.
+	bare atomic.Bool
 	// begins counts those who may be about to begin a transaction.
 	begins atomic.Int64
 	// ours are the read transactions of compactions: not the application's.
@@ -55,6 +57,24 @@ func (g *generation) unpin(tx *bbolt.Tx) {
 	}
 }
 
+// quietAfter is for how long the application has done nothing when it is not busy.
+const quietAfter = 100 * time.Millisecond
+
+// busy says whether the application has lately begun or ended a transaction.
+func (g *generation) busy() func() bool {
+	type activity struct{ reads, open, writes int }
+	var last activity
+	var at time.Time
+	return func() bool {
+		s := g.stats()
+		now := activity{s.TxN, s.OpenTxN, int(s.TxStats.GetWrite())}
+		if now != last {
+			last, at = now, time.Now()
+		}
+		return time.Since(at) < quietAfter
+	}
+}
+
 // stats as the application is to see them.
 func (g *generation) stats() bbolt.Stats {
 	s := g.db.Stats()
@@ -69,7 +89,7 @@ func (g *generation) stats() bbolt.Stats {
 // any more, spoil is called, and when its readers are gone it is closed.
 func (db *DB) swap(next *generation, release, spoil func()) {
 	old := db.current.Load()
-	db.settle(next.db)
+	db.settle(next)
 	next.before = next.db.Stats()
 	db.mu.Lock()
 	db.retired[old] = struct{}{}

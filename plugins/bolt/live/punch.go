@@ -54,6 +54,7 @@ func (db *DB) punch(ctx context.Context, path string, size sdk.Size, o CompactOp
 		db: db, options: o, path: path, size: size, ctx: ctx, g: db.current.Load(),
 		meter: rewrite.NewMeter(ctx, time.Now, o.Pace, o.Report),
 	}
+	p.meter.Yield(p.g.busy())
 	if p.source, err = os.OpenFile(path, os.O_RDWR, 0); err != nil {
 		return result, err
 	}
@@ -84,7 +85,7 @@ func (p *punching) find() (content.Sum, page.Meta, error) {
 	if err != nil {
 		return sum, snapshot.meta, err
 	}
-	config := punch.Config{Progress: func(bytes int64) error { p.meter.Beat(); return p.ctx.Err() }}
+	config := punch.Config{MinRun: p.options.MinRun, Progress: func(bytes int64) error { p.meter.Beat(); return p.ctx.Err() }}
 	if hook := p.db.hook; hook != nil {
 		config.Before = func(offset, length int64) error {
 			return hook(replace.Op{Kind: replace.OpPunch, Path: p.path, Offset: offset, Length: length})
@@ -186,7 +187,7 @@ func (p *punching) commitNothing() (int, error) {
 		return 0, err
 	}
 	defer func() { _ = tx.Rollback() }()
-	p.db.settle(p.g.db)
+	p.db.settle(p.g)
 	meta, err := page.ReadMeta(p.source)
 	if err != nil {
 		return 0, err
@@ -250,7 +251,7 @@ func (p *punching) result(before, after content.Sum, same bool) (sdk.CompactResu
 	result := sdk.CompactResult{
 		Before: p.size, After: size, ReclaimedBytes: p.size.AllocatedBytes - size.AllocatedBytes,
 		Mode: bolt.ModePunch, Pause: p.pause, NoOp: done.Runs == 0,
-		Note: fmt.Sprintf("%d holes were made where pages were free, with writers held up %d times; the file keeps its size", done.Runs, p.holds),
+		Note: fmt.Sprintf("%s made where pages were free; writers were held up %s; the file keeps its size", count(int(done.Runs), "hole"), count(p.holds, "time")),
 	}
 	if !same {
 		result.Note = join(result.Note, "all content was read afterwards, and not compared, as it was written to meanwhile")

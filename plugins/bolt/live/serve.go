@@ -124,6 +124,7 @@ func (b *backend) Compact(ctx context.Context, req sdk.CompactRequest, report fu
 		MaxPause:    req.Options.Duration(optionMaxPause),
 		FillPercent: req.Options.Number(bolt.OptionFill),
 		VerifyFull:  req.Options.String(bolt.OptionVerify) == bolt.VerifyFull,
+		MinRun:      req.Options.Size(bolt.OptionMinRun),
 		Pace:        req.Pace,
 		Report:      report,
 	})

@@ -26,6 +26,10 @@ type Meter struct {
 	now    func() time.Time
 	report func(sdk.Progress)
 	pace   *sdk.Pace
+	// busy says whether others are at work, to whom most of the time is left; nil
+	// for nobody.
+	busy    func() bool
+	resumed time.Time // when the last rest ended
 
 	progress sdk.Progress
 	reported time.Time // when the last report was made
@@ -42,6 +46,32 @@ func NewMeter(ctx context.Context, now func() time.Time, pace *sdk.Pace, report 
 
 // Written is how many bytes have been written.
 func (m *Meter) Written() int64 { return m.progress.BytesWritten }
+
+// Yield leaves half of the time to others for as long as busy says so. Work and
+// rest take turns of a millisecond or two, so that nobody waits for the processor
+// for long.
+func (m *Meter) Yield(busy func() bool) { m.busy, m.resumed = busy, m.now() }
+
+// A rest follows when there has been so much work, and takes as long as that did,
+// within a bound: work that waited for a disk was none.
+const (
+	workBeforeRest = time.Millisecond
+	longestRest    = 5 * time.Millisecond
+)
+
+func (m *Meter) rest() {
+	if m.busy == nil {
+		return
+	}
+	worked := m.now().Sub(m.resumed)
+	if worked < workBeforeRest {
+		return
+	}
+	if m.busy() {
+		time.Sleep(min(worked, longestRest))
+	}
+	m.resumed = m.now()
+}
 
 // Begin starts a phase.
 func (m *Meter) Begin(phase, unit string, total int64) {
@@ -65,6 +95,7 @@ func (m *Meter) Add(done, read, written int64) error {
 		return err
 	}
 	m.beat(m.now())
+	m.rest()
 	m.pace.Account(bytes)
 	for {
 		if due, err := m.pace.Nap(m.ctx, reportEvery); due || err != nil {

@@ -89,7 +89,7 @@ func TestPunchMinRunOption(t *testing.T) {
 	for value, want := range map[string]int64{"": punch.DefaultMinRun, "4KiB": 4 << 10} {
 		given := map[string]any{}
 		if value != "" {
-			given[optionMinRun] = value
+			given[OptionMinRun] = value
 		}
 		resolved, err := sdk.Schema{option}.Resolve(given)
 		if err != nil || optionsOf(resolved).minRun != want {
@@ -100,7 +100,7 @@ func TestPunchMinRunOption(t *testing.T) {
 		t.Errorf("unresolved it is %d", n)
 	}
 	path := generate(t, fragmented())
-	result, err := punchStore(t.Context(), path, sdk.Options{optionMinRun: int64(1 << 30)}, func(sdk.Progress) {})
+	result, err := punchStore(t.Context(), path, sdk.Options{OptionMinRun: int64(1 << 30)}, func(sdk.Progress) {})
 	if err != nil || !result.NoOp || !strings.Contains(result.Note, "1.0 GiB") {
 		t.Errorf("%+v, error %v", result, err)
 	}
@@ -115,7 +115,7 @@ func TestPunchDamagedFreelist(t *testing.T) {
 		t.Fatal(err)
 	}
 	was := state(t, d.path)
-	result, err := punchStore(t.Context(), d.path, sdk.Options{optionMinRun: int64(1)}, func(p sdk.Progress) {
+	result, err := punchStore(t.Context(), d.path, sdk.Options{OptionMinRun: int64(1)}, func(p sdk.Progress) {
 		if p.Phase == phasePunch {
 			t.Error("began to punch")
 		}
@@ -201,7 +201,7 @@ func TestPunchableIsWhatIsGivenBack(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			result, err := punchStore(t.Context(), path, sdk.Options{optionMinRun: int64(1)}, func(sdk.Progress) {})
+			result, err := punchStore(t.Context(), path, sdk.Options{OptionMinRun: int64(1)}, func(sdk.Progress) {})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -209,10 +209,10 @@ func (c *compaction) result(after sdk.Size, left error) (sdk.CompactResult, erro
 			DigestBefore: c.had.String(), DigestAfter: c.have.String(),
 			ItemsBefore: c.had.Items, ItemsAfter: c.have.Items,
 		},
-		Note: fmt.Sprintf("%s brought over what was written meanwhile; writers were held up %s", count(c.rounds+1, "round"), count(c.holds, "time")),
+		Note: fmt.Sprintf("%s brought over what was written meanwhile; writers were held up %s", plural(c.rounds+1, "round"), plural(c.holds, "time")),
 	}
 	if n := c.old.db.Stats().OpenTxN; n > 0 {
-		result.Note = join(result.Note, fmt.Sprintf("%s of before still open, and the old file takes its space until then", count(n, "read transaction")))
+		result.Note = join(result.Note, fmt.Sprintf("%s of before still open, and the old file takes its space until then", plural(n, "read transaction")))
 	}
 	if left != nil {
 		return result, sdk.Errorf(sdk.ErrInternal, "compact %s: the new file is in place, but: %w", c.path, left).
@@ -221,8 +221,8 @@ func (c *compaction) result(after sdk.Size, left error) (sdk.CompactResult, erro
 	return result, nil
 }
 
-// count is a number of things: "1 round", "2 rounds".
-func count(n int, what string) string {
+// plural is a number of things: "1 round", "2 rounds".
+func plural(n int, what string) string {
 	if n != 1 {
 		what += "s"
 	}

@@ -81,18 +81,46 @@ func Open(path string, mode os.FileMode, options *bbolt.Options) (*DB, error) {
 	}
 	db.options.NoStatistics = false // OpenTxN says when a generation can be closed
 	swept := db.sweepBefore(path)
-	opts := db.options
-	opts.InitialMmapSize = max(opts.InitialMmapSize, roomToGrow(sizeAt(path)))
-	mapped := mappedBytes(max(sizeAt(path), int64(opts.InitialMmapSize)))
-	inner, err := bbolt.Open(path, mode, &opts)
+	first, err := db.openFirst(path)
 	if err != nil {
 		return nil, errors.Join(err, swept)
 	}
-	db.path = inner.Path()
-	db.copyFields(inner)
+	db.path = first.db.Path()
+	db.copyFields(first.db)
 	db.batcher.db = db
-	db.current.Store(&generation{db: inner, mapped: mapped})
+	db.current.Store(first)
 	return db, nil
+}
+
+// openFirst opens the store once more when it has been replaced while its lock
+// was waited for: what was locked then is no store any more, and says so.
+func (db *DB) openFirst(path string) (*generation, error) {
+	for {
+		o := db.options
+		size := sizeAt(path)
+		o.InitialMmapSize = max(o.InitialMmapSize, roomToGrow(size))
+		given, opened := o.OpenFile, os.FileInfo(nil)
+		if given == nil {
+			given = os.OpenFile
+		}
+		o.OpenFile = func(name string, flag int, mode os.FileMode) (*os.File, error) {
+			f, err := given(name, flag, mode)
+			if err == nil && opened == nil {
+				opened, err = f.Stat()
+			}
+			return f, err
+		}
+		inner, err := bbolt.Open(path, db.mode, &o)
+		now, lookErr := os.Stat(path)
+		if opened == nil || lookErr != nil || os.SameFile(opened, now) || errors.Is(err, berrors.ErrTimeout) {
+			return &generation{db: inner, mapped: mappedBytes(max(size, int64(o.InitialMmapSize)))}, err
+		}
+		if err == nil {
+			if err := inner.Close(); err != nil {
+				return nil, err
+			}
+		}
+	}
 }
 
 // copyFields takes over what bbolt.Open made of the options.

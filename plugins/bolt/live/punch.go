@@ -76,6 +76,12 @@ func (db *DB) punch(ctx context.Context, path string, size sdk.Size, o CompactOp
 
 // find walks all that is in use now, so that no page of it is taken for free.
 func (p *punching) find() (content.Sum, page.Meta, error) {
+	if meta, err := page.ReadMeta(p.source); err == nil && meta.Freelist == page.NoFreelist && !p.db.NoFreelistSync {
+		// A rewrite that was given up has left it unwritten.
+		if _, err := p.commitNothing(); err != nil {
+			return content.Sum{}, page.Meta{}, err
+		}
+	}
 	snapshot, err := p.g.snapshot(p.source)
 	if err != nil {
 		return content.Sum{}, page.Meta{}, err
@@ -192,6 +198,9 @@ func (p *punching) commitNothing() (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	if meta.Freelist == page.NoFreelist {
+		return 0, tx.Commit()
+	}
 	list, err := (&page.File{R: p.source, Meta: meta}).Freelist(false)
 	if err != nil {
 		return 0, err
@@ -251,7 +260,7 @@ func (p *punching) result(before, after content.Sum, same bool) (sdk.CompactResu
 	result := sdk.CompactResult{
 		Before: p.size, After: size, ReclaimedBytes: p.size.AllocatedBytes - size.AllocatedBytes,
 		Mode: bolt.ModePunch, Pause: p.pause, NoOp: done.Runs == 0,
-		Note: fmt.Sprintf("%s made where pages were free; writers were held up %s; the file keeps its size", count(int(done.Runs), "hole"), count(p.holds, "time")),
+		Note: fmt.Sprintf("%s made where pages were free; writers were held up %s; the file keeps its size", plural(int(done.Runs), "hole"), plural(p.holds, "time")),
 	}
 	if !same {
 		result.Note = join(result.Note, "all content was read afterwards, and not compared, as it was written to meanwhile")

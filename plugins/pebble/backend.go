@@ -7,8 +7,8 @@
 // by sdk.Serve nor by sdk.ListenAndServe: Pebble's lock does not keep two users
 // in one process apart, and closing it once would drop it for both. Compact
 // refuses a store that its own process has open when the call begins, and
-// nothing keeps the process from opening it later. An application that wants to
-// compact while it is running calls Compact on its own open *pebble.DB.
+// nothing keeps the process from opening it later. An application that has its
+// store open serves it with the package live, which works on its *pebble.DB.
 //
 // Pebble compacts in place, so a store cannot be left alone until its replacement
 // is verified. What takes that rule's place is Pebble's own: each step writes and

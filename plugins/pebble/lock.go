@@ -113,7 +113,7 @@ func busyError(path, who string) error {
 // letApplication is advice for stores that only their application can compact.
 // It is not for this package: a backend inside the application needs the
 // *pebble.DB that is open there.
-const letApplication = "let the application call Compact on its own open *pebble.DB"
+const letApplication = "let the application serve the store itself (live.Serve of plugins/pebble/live, with its own open *pebble.DB)"
 
 // openInProcess says whether this process has the store open already. A LOCK
 // that is not there is open nowhere.

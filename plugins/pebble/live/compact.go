@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	pebbledb "github.com/cockroachdb/pebble/v2"
@@ -67,9 +66,10 @@ type compaction struct {
 	switched time.Duration
 	flushes  int64 // of our own
 
-	read  atomic.Int64 // bytes of content, for the digests
-	paced int64        // bytes that the pace knows of
-	notes []string
+	read    int64 // bytes of content, for the digests
+	written int64 // the most that was counted so far
+	paced   int64 // bytes that the pace knows of
+	notes   []string
 }
 
 func (c *compaction) run(ctx context.Context) (result sdk.CompactResult, err error) {
@@ -97,6 +97,9 @@ func (c *compaction) run(ctx context.Context) (result sdk.CompactResult, err err
 		result.After = result.Before
 		result.NoOp = true
 		result.Note = "no tables overlap and none is thick with tombstones"
+		if bytes := thickBytes(tree.Levels); bytes > 0 {
+			result.Note = "no tables overlap; " + notePassive(bytes)
+		}
 		result.Pause = c.pause()
 		return result, nil
 	}
@@ -168,7 +171,10 @@ func (c *compaction) traffic() (read, written int64) {
 		read += int64(is.TableBytesRead - was.TableBytesRead + is.BlobBytesReadEstimate - was.BlobBytesReadEstimate)
 		written += int64(is.TableBytesCompacted - was.TableBytesCompacted + is.BlobBytesCompacted - was.BlobBytesCompacted)
 	}
-	return read + c.read.Load(), written
+	// The levels count when a compaction is done; until then this does.
+	written += now.Compact.InProgressBytes - c.base.Compact.InProgressBytes
+	c.written = max(c.written, written) // one that fails is not counted any more
+	return read + c.read, c.written
 }
 
 // keepPace waits until what has been read and written since the last time is due.

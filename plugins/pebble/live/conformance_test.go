@@ -21,7 +21,7 @@ func TestConformance(t *testing.T) {
 		StoreName: "events",
 		Dir:       true,
 		Bytes:     256 << 10,
-		SlowBytes: 1 << 20,
+		SlowBytes: 2 << 20,
 		Make: func(path string, spec sdktest.Spec) error {
 			s := pebbletest.Spec{Seed: spec.Seed, Shape: pebbletest.Deletes, LiveBytes: spec.Bytes}
 			switch spec.Shape {
@@ -45,6 +45,7 @@ func TestConformance(t *testing.T) {
 			"locked":                           owned,
 			"damaged":                          owned,
 			"measure_changes_nothing":          "opening the store changes it; TestMeasuringWritesNothing looks at what measuring does",
+			"subprocess/progress":              "an owner has no process of its own; TestOwner hears of progress over its socket",
 			"subprocess/killed":                "an owner's death is that of its application; Pebble is whole after it by itself",
 			"subprocess/compact_twice_at_once": "a second application cannot open the store",
 		},

@@ -39,7 +39,7 @@ func (c *compaction) work(tree *engine.Tree) (w work) {
 	}
 	all := tree.Regions()
 	for i, r := range all {
-		if !r.Rewritten() {
+		if !tree.Rewrites(r) {
 			continue
 		}
 		next := window{lower: r.Start, bytes: r.Bytes(), thick: !r.Compactable()}
@@ -164,7 +164,7 @@ func (r *rewriting) sum(ctx context.Context, phase string, into *engine.Sum, sna
 	last := into.Content().Bytes
 	for _, next := range w.windows {
 		err := into.Add(ctx, snapshot, next.lower, next.upper, func(bytes int64) error {
-			r.read.Add(bytes - last)
+			r.read += bytes - last
 			last = bytes
 			if err := r.alive(); err != nil {
 				return err

@@ -181,12 +181,12 @@ func TestWhatStays(t *testing.T) {
 func TestPassive(t *testing.T) {
 	o := open(t, pebbletest.Spec{Shape: pebbletest.Bottom}, nil)
 	b := o.backend(t)
-	if f := measure(t, b, sdk.DepthSampled); f.ReclaimableBytes == 0 {
-		t.Error("nothing is reclaimable")
+	if f := measure(t, b, sdk.DepthSampled); f.ReclaimableBytes != 0 {
+		t.Errorf("%d bytes are promised that no compaction gives back", f.ReclaimableBytes)
 	}
 	result := compact(t, b)
-	if !strings.Contains(result.Note, "automatic compactions are off") {
-		t.Errorf("note %q", result.Note)
+	if !result.NoOp || !strings.Contains(result.Note, "automatic compactions are off") {
+		t.Errorf("no-op %v, note %q", result.NoOp, result.Note)
 	}
 }
 

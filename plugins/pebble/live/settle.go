@@ -25,7 +25,7 @@ func (c *compaction) settle(ctx context.Context) error {
 	if c.passive {
 		left, err := c.thick()
 		if left > 0 {
-			c.notes = append(c.notes, fmt.Sprintf("%s of tables with tombstones stay: automatic compactions are off, and nothing else rewrites them", sdk.FormatBytes(left)))
+			c.notes = append(c.notes, notePassive(left))
 		}
 		return err
 	}
@@ -37,15 +37,23 @@ func (c *compaction) settle(ctx context.Context) error {
 }
 
 // thick is how many bytes of such tables there are.
-func (c *compaction) thick() (bytes int64, err error) {
+func (c *compaction) thick() (int64, error) {
 	tree, err := c.tree()
 	if err != nil {
 		return 0, err
 	}
-	for _, t := range engine.ThickTables(tree.Levels) {
+	return thickBytes(tree.Levels), nil
+}
+
+func thickBytes(levels [][]engine.Table) (bytes int64) {
+	for _, t := range engine.ThickTables(levels) {
 		bytes += t.Size
 	}
-	return bytes, nil
+	return bytes
+}
+
+func notePassive(bytes int64) string {
+	return sdk.FormatBytes(bytes) + " of tables with tombstones stay: automatic compactions are off, and nothing else rewrites these"
 }
 
 // removed waits until the tables that were replaced are gone, as far as nobody

@@ -4,7 +4,7 @@ import "github.com/wringdb/wring/sdk"
 
 // fillMap shows how full the tables are along the key space, in equal shares of
 // their bytes. Tables that compaction leaves alone count as full.
-func fillMap(all []Region, s survey) []uint8 {
+func (t *Tree) fillMap(all []Region, s survey) []uint8 {
 	var total int64
 	for _, r := range all {
 		total += r.Bytes()
@@ -19,13 +19,13 @@ func fillMap(all []Region, s survey) []uint8 {
 		middle := (int64(i)*2 + 1) * total / int64(2*len(cells))
 		for region < len(all)-1 && passed+all[region].Bytes() <= middle {
 			passed += all[region].Bytes()
-			if all[region].Rewritten() {
+			if t.Rewrites(all[region]) {
 				surveyed++
 			}
 			region++
 		}
 		cells[i] = 100
-		if r := all[region]; r.Rewritten() {
+		if r := all[region]; t.Rewrites(r) {
 			fill := fillAt(s.fills[surveyed], float64(middle-passed)/float64(max(1, r.Bytes())))
 			cells[i] = uint8(100*fill + 0.5)
 		}

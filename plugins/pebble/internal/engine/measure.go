@@ -24,6 +24,14 @@ type Tree struct {
 	// Renew is after how many bytes reading goes on with a new iterator, lest it
 	// keep tables that others have replaced; 0 for never.
 	Renew int64
+	// Passive is set for a store without automatic compactions, in which lone
+	// tables of the lowest level stay as they are.
+	Passive bool
+}
+
+// Rewrites says whether a compaction of the store writes the region anew.
+func (t *Tree) Rewrites(r Region) bool {
+	return r.Rewritten() && (!t.Passive || r.Pending || r.Compactable())
 }
 
 // Regions of the store.
@@ -58,7 +66,7 @@ func (t *Tree) Measure(ctx context.Context, depth sdk.Depth, around Surroundings
 	all := t.Regions()
 	var rewritten []Region
 	for _, r := range all {
-		if r.Rewritten() {
+		if t.Rewrites(r) {
 			rewritten = append(rewritten, r)
 		}
 	}
@@ -91,7 +99,7 @@ func (t *Tree) Measure(ctx context.Context, depth sdk.Depth, around Surroundings
 		f.ReclaimableBytes = 0
 	}
 	f.LiveBytes = max(0, f.AllocatedBytes-f.ReclaimableBytes)
-	f.Map = fillMap(all, s)
+	f.Map = t.fillMap(all, s)
 	f.Metrics["rewrite_bytes"] = float64(before)
 	f.Metrics["obsolete_log_bytes"] = float64(leftovers.Logs)
 	f.Metrics["obsolete_table_bytes"] = float64(leftovers.Tables)

@@ -205,7 +205,7 @@ func (p *punching) commitNothing() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return int(list.Pages), tx.Commit()
+	return list.Pages, tx.Commit()
 }
 
 // quiet waits until all pages on the freelist, but for so many, are free for

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -55,7 +56,7 @@ func TestReadInPieces(t *testing.T) {
 		t.Errorf("%d bytes are reclaimable; %d were overwritten", whole.ReclaimableBytes, dead)
 	}
 	for _, renew := range []int64{1, 1 << 20} {
-		if f := measure(renew); f.ReclaimableBytes != whole.ReclaimableBytes || fmt.Sprint(f.Map) != fmt.Sprint(whole.Map) {
+		if f := measure(renew); f.ReclaimableBytes != whole.ReclaimableBytes || !bytes.Equal(f.Map, whole.Map) {
 			t.Errorf("a new iterator after %d bytes: %d reclaimable, with a single one %d", renew, f.ReclaimableBytes, whole.ReclaimableBytes)
 		}
 	}

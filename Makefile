@@ -51,13 +51,17 @@ build: ## build wring and its plugins into bin/
 demo: build ## compact a bbolt and a Pebble store with the real host
 	bash internal/demo/run.sh
 
+.PHONY: demo-owner
+demo-owner: ## compact the store of a service that is under load, and watch its latency
+	@$(MAKE) -C examples/owner-app --no-print-directory demo
+
 .PHONY: generate
 generate: ## write the code that the protocol gives
 	$(BUF) generate
 
 .PHONY: clean
 clean: ## remove what build, demo and benchmarks leave
-	rm -rf bin dist demo bench/out coverage.out
+	rm -rf bin dist demo bench/out coverage.out examples/owner-app/bin
 
 ##@ Test
 
@@ -71,6 +75,10 @@ SEED ?= 1
 .PHONY: torture-bolt
 torture-bolt: build ## kill, starve and cut the power of bolt compactions; a slice of it is in make test
 	go test -count=1 -timeout 60m -v -run '^TestTorture$$' ./plugins/bolt -torture.whole -torture.seed $(SEED)
+
+.PHONY: torture-live
+torture-live: ## kill, starve and interrupt applications whose bolt stores are compacted while in use; a slice of it is in make test
+	go test -count=1 -timeout 60m -v -run '^TestTorture$$' ./plugins/bolt/live -torture.whole -torture.seed $(SEED)
 
 # How long each target is fuzzed: make fuzz-bolt FUZZTIME=5m
 FUZZTIME ?= 1m

@@ -56,7 +56,7 @@ type CompactOptions struct {
 //
 // The result's Pause is how long writers were held up in all.
 func (db *DB) Compact(ctx context.Context, o CompactOptions) (sdk.CompactResult, error) {
-	doing := "compact " + db.path
+	doing := "compact " + db.file
 	select {
 	case db.compact <- struct{}{}:
 		defer func() { <-db.compact }()
@@ -121,7 +121,7 @@ const attempts = 4
 
 func (db *DB) compactNow(ctx context.Context, o CompactOptions) (sdk.CompactResult, error) {
 	began := time.Now()
-	path, err := filepath.EvalSymlinks(db.path)
+	path, err := filepath.EvalSymlinks(db.file)
 	if err != nil {
 		return sdk.CompactResult{}, err
 	}
@@ -179,7 +179,7 @@ func (db *DB) compactSwept(ctx context.Context, path string, o CompactOptions) (
 		case !errors.Is(err, errLost):
 			return result, err
 		case attempt == attempts:
-			return result, sdk.Errorf(sdk.ErrBusy, "compact %s: given up %d times, as the store grew to the end of what is mapped of it, and the copy would have held its writers up: %w", db.path, attempts, err).
+			return result, sdk.Errorf(sdk.ErrBusy, "compact %s: given up %d times, as the store grew to the end of what is mapped of it, and the copy would have held its writers up: %w", db.file, attempts, err).
 				WithHint("open the store with a larger InitialMmapSize, or compact it when less is written")
 		}
 	}
@@ -204,7 +204,7 @@ func join(sentences ...string) string {
 // fragmentation measures the file, which needs no lock.
 func (db *DB) fragmentation(ctx context.Context, depth sdk.Depth, mode string, fill float64) (sdk.Fragmentation, error) {
 	return bolt.New().Fragmentation(ctx, sdk.FragmentationRequest{
-		Store: sdk.Store{Path: db.path}, Depth: depth, Mode: mode, Options: sdk.Options{bolt.OptionFill: fill},
+		Store: sdk.Store{Path: db.file}, Depth: depth, Mode: mode, Options: sdk.Options{bolt.OptionFill: fill},
 	})
 }
 
@@ -212,7 +212,7 @@ func (db *DB) fragmentation(ctx context.Context, depth sdk.Depth, mode string, f
 // the file and without holding anybody up.
 func (db *DB) Fragmentation(ctx context.Context) (sdk.Fragmentation, error) {
 	if db.isClosed() != nil {
-		return sdk.Fragmentation{}, db.closedError("measure " + db.path)
+		return sdk.Fragmentation{}, db.closedError("measure " + db.file)
 	}
 	return db.fragmentation(ctx, sdk.DepthSampled, "", defaultFill)
 }
@@ -230,11 +230,11 @@ func (db *DB) sweep(ctx context.Context, path string) error {
 
 // sweepBefore sweeps before the store is opened. What is kept is no reason not to
 // open it; it matters where the store itself cannot be opened.
-func (db *DB) sweepBefore(path string) error {
+func (db *DB) sweepBefore() error {
 	if db.options.ReadOnly {
 		return nil
 	}
-	err := db.sweep(context.Background(), path)
+	err := db.sweep(context.Background(), db.file)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}

@@ -72,7 +72,11 @@ func (c *compaction) run(ctx context.Context) (result sdk.CompactResult, err err
 	if c.source, err = os.OpenFile(c.path, os.O_RDWR, 0); err != nil {
 		return result, err
 	}
-	defer c.source.Close()
+	defer func() {
+		if c.source != nil {
+			_ = c.source.Close()
+		}
+	}()
 	// Each transaction writes the list of free pages anew, and while a snapshot is
 	// held bbolt takes new pages for it each time: of a file with much garbage that
 	// is a megabyte, and the file grows by it with each commit. So the list is not

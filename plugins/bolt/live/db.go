@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,7 +47,8 @@ type DB struct {
 	MaxSize        int
 	Mlock          bool
 
-	path    string
+	path    string // as given, for bbolt and the application
+	file    string // the same, absolute
 	mode    os.FileMode
 	options bbolt.Options // of every generation
 	quiet   bool          // the application wants no statistics
@@ -79,8 +81,12 @@ func Open(path string, mode os.FileMode, options *bbolt.Options) (*DB, error) {
 		retired: map[*generation]struct{}{},
 		compact: make(chan struct{}, 1), quit: make(chan struct{}),
 	}
+	var err error
+	if db.file, err = filepath.Abs(path); err != nil {
+		return nil, err
+	}
 	db.options.NoStatistics = false // OpenTxN says when a generation can be closed
-	swept := db.sweepBefore(path)
+	swept := db.sweepBefore()
 	first, err := db.openFirst(path)
 	if err != nil {
 		return nil, errors.Join(err, swept)

@@ -2,8 +2,10 @@ package live
 
 import (
 	"errors"
+	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -14,6 +16,8 @@ type generation struct {
 	db *bbolt.DB
 	// mapped is how much of the file bbolt has mapped at least, in bytes.
 	mapped int64
+	// file is the old file, when it has been replaced.
+	file *os.File
 	// bare is set while a snapshot is held: see compaction.run.
 	bare atomic.Bool
 	// begins counts those who may be about to begin a transaction.
@@ -107,13 +111,46 @@ func (db *DB) retire(g *generation) {
 	for wait := pollEvery; g.db.Stats().OpenTxN > 0; wait = min(2*wait, 100*pollEvery) {
 		time.Sleep(wait)
 	}
-	err := g.db.Close()
+	shrink(g.file)
+	err := errors.Join(g.db.Close(), g.file.Close())
 	s := g.stats()
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	delete(db.retired, g)
 	db.past = sum(db.past, s)
 	db.closeErr = errors.Join(db.closeErr, err)
+}
+
+// An old file gives its blocks and mapped pages back by so many bytes at a time,
+// with a rest after each: to give up a large file at once keeps the file system's
+// journal, and the process's memory map, from everybody else for a while.
+const (
+	shrinkBy   = 16 << 20
+	shrinkRest = 2 * time.Millisecond
+	// shrunk is what is left. Whoever waits for the lock of the old file is to find
+	// metas that are spoilt: of an empty file bbolt would make a new store.
+	shrunk = 64 << 10
+)
+
+// shrink does that for a file without a name. It is an aid: what fails here is
+// done by the last descriptor that is closed.
+func shrink(f *os.File) {
+	info, err := f.Stat()
+	if err != nil || !nameless(info) {
+		return
+	}
+	for size := info.Size() - shrinkBy; size > shrunk; size -= shrinkBy {
+		if f.Truncate(size) != nil {
+			return
+		}
+		time.Sleep(shrinkRest)
+	}
+	_ = f.Truncate(min(info.Size(), shrunk))
+}
+
+func nameless(info os.FileInfo) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && stat.Nlink == 0
 }
 
 // Close ends a compaction that is running, waits for all transactions, as

@@ -110,6 +110,7 @@ func (c *compaction) hold() (result sdk.CompactResult, err error) {
 		c.watcher.stop()
 		c.old.drain() // the watcher too may have been about to begin
 		left = r.Finish()
+		c.old.file, c.source = c.source, nil
 	})
 	c.pins.giveUp()
 	c.temp.Discard() // only its descriptors: the file is the store now

@@ -40,7 +40,7 @@ func New(stores ...Store) (sdk.Backend, error) {
 		case s.DB == nil:
 			return nil, sdk.Errorf(sdk.ErrInvalidOption, "serve store %q: it has no DB", s.Name)
 		case s.Name == "" && len(stores) > 1:
-			return nil, sdk.Errorf(sdk.ErrInvalidOption, "serve %s: it has no name", s.DB.path).WithHint("where there are several stores each needs one")
+			return nil, sdk.Errorf(sdk.ErrInvalidOption, "serve %s: it has no name", s.DB.file).WithHint("where there are several stores each needs one")
 		case seen[s.Name]:
 			return nil, sdk.Errorf(sdk.ErrInvalidOption, "serve store %q: there are two of that name", s.Name)
 		}
@@ -78,7 +78,7 @@ func (b *backend) Stores(context.Context) ([]sdk.Store, error) {
 	var list []sdk.Store
 	for _, s := range b.stores {
 		if s.DB.isClosed() == nil {
-			list = append(list, sdk.Store{Name: s.Name, Path: s.DB.path})
+			list = append(list, sdk.Store{Name: s.Name, Path: s.DB.file})
 		}
 	}
 	return list, nil
@@ -107,9 +107,9 @@ func (b *backend) Fragmentation(ctx context.Context, req sdk.FragmentationReques
 		return sdk.Fragmentation{}, err
 	}
 	if db.isClosed() != nil {
-		return sdk.Fragmentation{}, db.closedError("measure " + db.path)
+		return sdk.Fragmentation{}, db.closedError("measure " + db.file)
 	}
-	req.Store.Path = db.path
+	req.Store.Path = db.file
 	return b.file.Fragmentation(ctx, req)
 }
 
@@ -139,9 +139,9 @@ func (b *backend) Sweep(ctx context.Context, store sdk.Store) ([]string, error) 
 	}
 	sweeper, ok := b.file.(sdk.Sweeper)
 	if !ok {
-		return nil, fmt.Errorf("sweep %s: the backend cannot", db.path)
+		return nil, fmt.Errorf("sweep %s: the backend cannot", db.file)
 	}
-	return sweeper.Sweep(ctx, sdk.Store{Path: db.path})
+	return sweeper.Sweep(ctx, sdk.Store{Path: db.file})
 }
 
 var (

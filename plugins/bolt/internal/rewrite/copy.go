@@ -68,7 +68,7 @@ func (c *Copy) Run() (before, after content.Sum, err error) {
 	if err != nil {
 		return before, after, err
 	}
-	defer mapping.Close()
+	defer c.Meter.unmap(mapping)
 	file := &page.File{R: c.Source, Data: mapping.Data, Meta: c.Meta}
 
 	config := writer.Config{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/wringdb/wring/plugins/bolt/internal/page"
 	"github.com/wringdb/wring/sdk"
 )
 
@@ -71,6 +72,21 @@ func (m *Meter) rest() {
 		time.Sleep(min(worked, longestRest))
 	}
 	m.resumed = m.now()
+}
+
+// unmapBy is how many bytes of a mapping are given up at a time where others are
+// at work: they cannot touch new memory meanwhile.
+const unmapBy = 16 << 20
+
+// unmap ends a mapping.
+func (m *Meter) unmap(mapping *page.Mapping) {
+	if m.busy != nil {
+		for at := int64(0); at < int64(len(mapping.Data)); at += unmapBy {
+			mapping.Forget(at, at+unmapBy)
+			time.Sleep(time.Millisecond)
+		}
+	}
+	_ = mapping.Close()
 }
 
 // Begin starts a phase.

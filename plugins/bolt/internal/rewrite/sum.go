@@ -90,7 +90,7 @@ func SumUp(source *os.File, meta page.Meta, phase string, m *Meter) (content.Sum
 	if err != nil {
 		return content.Sum{}, nil, err
 	}
-	defer mapping.Close()
+	defer m.unmap(mapping)
 	file.Data = mapping.Data
 	s := newSummer(m)
 	var reached *walk.Pages

@@ -49,8 +49,11 @@ func (c *campaign) faults() {
 			if !c.whole && (p.NoSync != (way != wayExchange)) {
 				continue
 			}
-			for _, f := range c.failures() {
-				for _, site := range c.sites[way] {
+			for i, f := range c.failures() {
+				if !c.whole && way != wayPunch && p.NoSync == (i == 0) {
+					continue
+				}
+				for _, site := range c.sitesOf(way) {
 					kind := "fault: " + f.name
 					cases = append(cases, func() {
 						c.one(kind, fmt.Sprintf("%v, %s", p, site), func(dir string, random *rand.Rand) error {

@@ -35,7 +35,7 @@ func (c *campaign) interruptions() {
 			if !c.whole && (v == 0 || way == wayRename) {
 				continue
 			}
-			for _, site := range c.sites[way] {
+			for _, site := range c.sitesOf(way) {
 				for kind, do := range kinds {
 					cases = append(cases, func() {
 						c.one(kind, fmt.Sprintf("%v, %s", p, site), func(dir string, _ *rand.Rand) error { return do(dir, p, site) })

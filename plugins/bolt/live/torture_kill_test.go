@@ -143,9 +143,9 @@ func (c *campaign) killAgain() {
 	}
 	var cases []func()
 	for _, way := range []string{wayExchange, wayRename} {
-		sites := c.sites[way]
+		sites := c.sitesOf(way)
 		for v, p := range c.variants(way) {
-			if !c.whole && v > 0 {
+			if !c.whole && (v > 0 || way == wayRename) {
 				continue
 			}
 			cases = append(cases, c.history(kind, p, times*len(sites), func(s *subject, i int, random *rand.Rand) error {

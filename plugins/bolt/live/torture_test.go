@@ -126,9 +126,13 @@ func (c *campaign) parallel(cases []func()) {
 	if len(cases) == 0 {
 		c.t.Error("there is no case")
 	}
+	atATime := 2 * runtime.NumCPU()
+	if raceDetector {
+		atATime = runtime.NumCPU()
+	}
 	queue := make(chan func())
 	var workers sync.WaitGroup
-	for range 2 * runtime.NumCPU() {
+	for range atATime {
 		workers.Go(func() {
 			for do := range queue {
 				do()
@@ -210,6 +214,17 @@ func (c *campaign) findSites() {
 			c.t.Fatalf("of a compaction by %s these operations are known: %q", way, c.sites[way])
 		}
 	}
+}
+
+// sitesOf are the operations at which something is done in a slice of the
+// campaign, and all of them in the whole.
+func (c *campaign) sitesOf(way string) (some []string) {
+	for i, site := range c.sites[way] {
+		if c.whole || !raceDetector || uint64(i)%2 == c.seed%2 {
+			some = append(some, site)
+		}
+	}
+	return some
 }
 
 // check is what must hold of a store, of which nobody has the lock: each writer

@@ -151,8 +151,8 @@ func (f failure) check(err error, op replace.Op, swapped, served bool) error {
 	case !served:
 		return nil // what is not told apart gets its kind from whoever serves it
 	}
-	if !errors.Is(err, want) || want != sdk.ErrInternal && sdk.HintOf(err) == "" {
-		return fmt.Errorf("the error is not of kind %q, or has no hint (%q): %w", want, sdk.HintOf(err), err)
+	if !errors.Is(err, want) || !errors.Is(want, sdk.ErrInternal) && sdk.HintOf(err) == "" {
+		return fmt.Errorf("the error is not of kind %w, or has no hint (%q): %w", want, sdk.HintOf(err), err)
 	}
 	return nil
 }

@@ -105,6 +105,11 @@ bench-bolt: ## measure the bolt backend beside bbolt and etcdutl
 bench-etcd: ## a real etcd starts on what wring compacted, and its hash is the same
 	cd bench/bolt && go test -count=1 -v -run TestEtcd .
 
+.PHONY: bench-live
+bench-live: ## measure reads and writes of a bolt store that is compacted in use, and what a difference costs
+	cd bench/live && go build -o ../out/bin/bench-live . && ../out/bin/bench-live $(BENCHFLAGS)
+	go test -run '^$$' -bench '^BenchmarkBetween$$' -benchtime 0.3s ./plugins/bolt/internal/diff | tee bench/out/live-difference.txt
+
 .PHONY: predict-bolt
 predict-bolt: ## hold what a sample foretells of a bbolt file against what comes back
 	WRING_BOLT_TEST_LARGE=1 go test -count=1 -v -timeout 60m -run TestPrediction ./plugins/bolt

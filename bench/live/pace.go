@@ -61,8 +61,12 @@ func (s *schedule) work(ctx context.Context, c clock, request func() error) ([]s
 	var made []sample
 	for ctx.Err() == nil {
 		due := s.due(s.taken.Add(1) - 1)
-		if err := c.until(ctx, due); err != nil {
-			break
+		switch err := c.until(ctx, due); {
+		case err == nil:
+		case ctx.Err() != nil:
+			return made, nil //nolint:nilerr // it is how the work ends
+		default:
+			return made, err
 		}
 		begun := c.now()
 		if err := request(); err != nil {

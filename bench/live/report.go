@@ -64,7 +64,7 @@ func (r *report) publish(stdout io.Writer, dir string) error {
 		name = "live-quick" // beside figures that count
 	}
 	var text bytes.Buffer
-	r.print(&text)
+	r.render(&text)
 	document, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err
@@ -79,7 +79,7 @@ func (r *report) publish(stdout io.Writer, dir string) error {
 	return err
 }
 
-func (r *report) print(w io.Writer) {
+func (r *report) render(w io.Writer) {
 	m := r.Machine
 	fmt.Fprintf(w, "A bbolt store compacted in use: %.1f MB, %d keys, seed %d, bbolt %s\n", float64(r.FileBytes)/1e6, r.Keys, r.Seed, m.Bbolt)
 	fmt.Fprintf(w, "%s, %s, %d cores of %s, files on %s, %s; load before %s, after %s\n",
@@ -96,7 +96,7 @@ func (r *report) print(w io.Writer) {
 		fmt.Fprintf(w, "\n-quick: these figures say nothing about larger files.\n")
 	}
 	for i := range r.Modes {
-		r.Modes[i].print(w)
+		r.Modes[i].render(w)
 	}
 }
 
@@ -116,7 +116,7 @@ const (
 	nameStopped = "(c) world stopped"
 )
 
-func (m *mode) print(w io.Writer) {
+func (m *mode) render(w io.Writer) {
 	s := &m.Steady
 	rows := []struct {
 		name string

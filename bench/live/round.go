@@ -63,7 +63,6 @@ type phase struct {
 type setup struct {
 	original *original
 	work     string // directory for the copies
-	seed     uint64
 	options  bbolt.Options
 	compact  live.CompactOptions
 	warm     time.Duration // with requests that do not count

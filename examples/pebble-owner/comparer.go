@@ -7,10 +7,8 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// A key is a name, or a name, a zero byte and a version of 8 bytes. A name has no
-// zero byte and may not be empty.
-const versionBytes = 8
-
+// versionKey ends with a zero byte and the version in 8 bytes. A name alone is a key
+// too; it has no zero byte and is not empty.
 func versionKey(name string, version uint64) []byte {
 	return binary.BigEndian.AppendUint64(append([]byte(name), 0), version)
 }

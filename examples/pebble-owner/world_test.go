@@ -69,7 +69,7 @@ func (w *world) await(what string, there func() bool) {
 	w.Helper()
 	for end := time.Now().Add(patience); !there(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			w.Fatalf("%s do not come", what)
+			w.Fatalf("no sign of %s after %v", what, patience)
 		}
 	}
 }
@@ -193,7 +193,7 @@ func (w *world) endApp(app *process) {
 	if err := db.CheckLevels(nil); err != nil {
 		w.Error(err)
 	}
-	w.Logf("all of %d acknowledged writes are there", n)
+	w.Logf("%d acknowledged writes, %d items", n, items)
 }
 
 // process is a program that runs in the directory of a world.

@@ -117,7 +117,7 @@ func (db *DB) closedError(doing string) error {
 }
 
 // attempts is how often a copy is begun anew that would have held writers up.
-const attempts = 4
+const attempts = 8
 
 func (db *DB) compactNow(ctx context.Context, o CompactOptions) (sdk.CompactResult, error) {
 	began := time.Now()
@@ -179,8 +179,8 @@ func (db *DB) compactSwept(ctx context.Context, path string, o CompactOptions) (
 		case !errors.Is(err, errLost):
 			return result, err
 		case attempt == attempts:
-			return result, sdk.Errorf(sdk.ErrBusy, "compact %s: given up %d times, as the store grew to the end of what is mapped of it, and the copy would have held its writers up: %w", db.file, attempts, err).
-				WithHint("open the store with a larger InitialMmapSize, or compact it when less is written")
+			return result, sdk.Errorf(sdk.ErrBusy, "compact %s: tried %d times, and each time %w", db.file, attempts, err).
+				WithHint("compact it when less is written and the machine is less busy, or open the store with a larger InitialMmapSize")
 		}
 	}
 }

@@ -27,8 +27,12 @@ const (
 	phaseCheck   = "check"
 )
 
-// errLost says that the snapshots had to be given up.
-var errLost = errors.New("the snapshot was given up")
+// errLost says that the snapshots had to be given up, and the others why.
+var (
+	errLost     = errors.New("the copy's snapshot was given up")
+	errHeadroom = fmt.Errorf("%w: the store grew to the end of what is mapped of it, where writers would have waited for the copy", errLost)
+	errHeldUp   = fmt.Errorf("%w: no read transaction could be begun for %s, which the copy may have been the reason for", errLost, stalled)
+)
 
 // compaction is one attempt at a new file.
 type compaction struct {
@@ -61,6 +65,8 @@ type compaction struct {
 	pause   time.Duration // writers were held up so far
 	holds   int           // so many times
 	grown   int64         // bytes, by the snapshots
+
+	swapped bool // the new file is in place
 }
 
 func (c *compaction) run(ctx context.Context) (result sdk.CompactResult, err error) {
@@ -88,17 +94,17 @@ func (c *compaction) run(ctx context.Context) (result sdk.CompactResult, err err
 		return result, err
 	}
 	defer c.pins.giveUp()
-	c.watcher = c.old.watch(c.base.meta.Bytes(), func() {
+	c.watcher = c.old.watch(c.base.meta.Bytes(), func(why error) {
 		c.pins.giveUp()
-		cancel(errLost)
+		cancel(why)
 	})
 	defer func() {
 		c.grown = c.watcher.stop()
-		if err != nil {
+		if !c.swapped { // it may be a panic of the application's, in Report
 			c.discard()
 		}
-		if err != nil && errors.Is(context.Cause(ctx), errLost) {
-			err = errLost // whatever reading pages that are used again has led to
+		if why := context.Cause(ctx); err != nil && !c.swapped && errors.Is(why, errLost) {
+			err = why // whatever reading pages that are used again has led to
 		}
 	}()
 	if err := c.copy(); err != nil {
@@ -131,7 +137,7 @@ func (c *compaction) copy() (err error) {
 	}
 	copying := &rewrite.Copy{
 		Source: c.source, Meta: c.base.meta, TreeBytes: c.treeBytes,
-		Temp: c.temp, TxID: c.base.meta.TxID + 1, Fill: c.options.FillPercent, NoFreelist: c.db.NoFreelistSync,
+		Temp: c.temp, TxID: firstTxID, Fill: c.options.FillPercent, NoFreelist: c.db.NoFreelistSync,
 		Most: c.size.TotalBytes, Meter: c.meter,
 	}
 	if c.had, c.have, err = copying.Run(); err != nil {
@@ -151,10 +157,63 @@ func (c *compaction) copy() (err error) {
 	if err := c.smaller(); err != nil {
 		return err
 	}
-	return c.contain("open the copy of", func() error {
+	return c.open()
+}
+
+// open opens the copy by bbolt.
+func (c *compaction) open() error {
+	return c.contain("open the copy of", func() (err error) {
 		c.next, err = c.openNext()
 		return err
 	})
+}
+
+// firstTxID numbers the copy's transactions. See renumber.
+const firstTxID = 1
+
+// renumber begins the copy's numbers anew where they have come beyond the store's:
+// those of the store go on in the copy, and must be higher than all that bbolt
+// has seen there, since it goes by them to tell which pages a reader may see. It
+// takes a large transaction of the store, which is brought over in several.
+func (c *compaction) renumber() error {
+	newest, err := c.newestMeta()
+	if err != nil || newest.TxID <= c.base.meta.TxID {
+		return err
+	}
+	next := c.next
+	c.next = nil
+	if err := next.Close(); err != nil {
+		return err
+	}
+	if _, err := c.temp.Hold(); err != nil { // bbolt has let go of it
+		return err
+	}
+	if err := c.number(newest, firstTxID-1); err != nil {
+		return err
+	}
+	return c.open()
+}
+
+func (c *compaction) newestMeta() (page.Meta, error) {
+	metas, err := page.ReadMetas(c.temp.File, c.base.meta.PageSize)
+	if metas[1].TxID > metas[0].TxID {
+		return metas[1], err
+	}
+	return metas[0], err
+}
+
+// number gives both metas of the copy the same content, the numbers txid and the
+// one after it.
+func (c *compaction) number(meta page.Meta, txid uint64) error {
+	for _, n := range []uint64{txid, txid + 1} {
+		meta.TxID, meta.Page = n, page.ID(n%2)
+		b := make([]byte, page.HeaderSize+page.MetaSize)
+		page.PutMeta(b, meta)
+		if _, err := c.temp.WriteAt(b, meta.Offset(meta.Page)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // sync makes the copy durable as it is, so that little is left for the moment in

@@ -16,7 +16,7 @@ type generation struct {
 	db *bbolt.DB
 	// mapped is how much of the file bbolt has mapped at least, in bytes.
 	mapped int64
-	// file is the old file, when it has been replaced.
+	// file is the old file, when it has been replaced and spoilt.
 	file *os.File
 	// bare is set while a snapshot is held: see compaction.run.
 	bare atomic.Bool
@@ -111,8 +111,11 @@ func (db *DB) retire(g *generation) {
 	for wait := pollEvery; g.db.Stats().OpenTxN > 0; wait = min(2*wait, 100*pollEvery) {
 		time.Sleep(wait)
 	}
-	shrink(g.file)
-	err := errors.Join(g.db.Close(), g.file.Close())
+	if g.file != nil {
+		shrink(g.file)
+		_ = g.file.Close() // nothing of it is wanted any more
+	}
+	err := g.db.Close()
 	s := g.stats()
 	db.mu.Lock()
 	defer db.mu.Unlock()

@@ -3,11 +3,11 @@ package live
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"go.etcd.io/bbolt"
 
-	"github.com/wringdb/wring/plugins/bolt/internal/page"
 	"github.com/wringdb/wring/plugins/bolt/internal/replace"
 	"github.com/wringdb/wring/plugins/bolt/internal/rewrite"
 	"github.com/wringdb/wring/sdk"
@@ -102,6 +102,7 @@ func (c *compaction) hold() (result sdk.CompactResult, err error) {
 		release()
 		return result, err
 	}
+	c.swapped = true
 	r.Poison = rewrite.Poison(c.base.meta)
 	next := &generation{db: c.next, mapped: c.mapped}
 	c.next = nil
@@ -109,8 +110,9 @@ func (c *compaction) hold() (result sdk.CompactResult, err error) {
 	c.db.swap(next, release, func() {
 		c.watcher.stop()
 		c.old.drain() // the watcher too may have been about to begin
-		left = r.Finish()
-		c.old.file, c.source = c.source, nil
+		if left = r.Finish(); left == nil {
+			c.old.file, c.source = c.source, nil
+		}
 	})
 	c.pins.giveUp()
 	c.temp.Discard() // only its descriptors: the file is the store now
@@ -151,14 +153,12 @@ func (c *compaction) lastRound(began time.Time) error {
 // store's last transaction and of the one after it: so numbers go on over the
 // swap, and one meta is as good as the other.
 func (c *compaction) seal() error {
-	size := c.base.meta.PageSize
-	metas, err := page.ReadMetas(c.temp.File, size)
+	newest, err := c.newestMeta()
 	if err != nil {
 		return err
 	}
-	newest := metas[0]
-	if metas[1].TxID > newest.TxID {
-		newest = metas[1]
+	if newest.TxID > c.base.meta.TxID {
+		return fmt.Errorf("the copy is at transaction %d, the store at %d", newest.TxID, c.base.meta.TxID)
 	}
 	info, err := c.temp.File.Stat()
 	if err != nil {
@@ -169,13 +169,5 @@ func (c *compaction) seal() error {
 			return err
 		}
 	}
-	for _, txid := range []uint64{c.base.meta.TxID, c.base.meta.TxID + 1} {
-		newest.TxID, newest.Page = txid, page.ID(txid%2)
-		b := make([]byte, page.HeaderSize+page.MetaSize)
-		page.PutMeta(b, newest)
-		if _, err := c.temp.WriteAt(b, newest.Offset(newest.Page)); err != nil {
-			return err
-		}
-	}
-	return nil
+	return c.number(newest, c.base.meta.TxID)
 }

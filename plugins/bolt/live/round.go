@@ -68,6 +68,9 @@ func (c *compaction) nextRound() error {
 		return err
 	}
 	c.advance(to)
+	if err := c.renumber(); err != nil {
+		return err
+	}
 	return c.sync()
 }
 
@@ -89,17 +92,15 @@ func (c *compaction) checkAll() error {
 // copy's pages that it has changed as the store has. A deadline makes it one
 // transaction, which is rolled back when it is passed.
 func (c *compaction) round(to *snapshot, deadline func() error) error {
-	from, unmapFrom, err := pageFile(c.source, c.base.meta)
-	if err != nil {
-		return err
+	if c.base.meta.Root == to.meta.Root {
+		return nil // nothing has changed, and the copy's numbers stay behind
 	}
-	defer unmapFrom()
 	now, unmapNow, err := pageFile(c.source, to.meta)
 	if err != nil {
 		return err
 	}
 	defer unmapNow()
-	from.Data = now.Data // a page that both have is fetched once
+	from := &page.File{R: c.source, Data: now.Data, Meta: c.base.meta}
 	b := &copyWriter{c: c, deadline: deadline}
 	defer b.rollback()
 	var changed content.Sum

@@ -83,7 +83,7 @@ func (p *pins) add(s *snapshot) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.gaveUp {
-		s.release()
+		go s.release()
 		return
 	}
 	if p.held == nil {
@@ -94,8 +94,8 @@ func (p *pins) add(s *snapshot) {
 
 func (p *pins) drop(s *snapshot) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	delete(p.held, s)
+	p.mu.Unlock()
 	s.release()
 }
 
@@ -104,7 +104,9 @@ func (p *pins) giveUp() {
 	defer p.mu.Unlock()
 	p.gaveUp = true
 	for s := range p.held {
-		s.release()
+		// Each by itself: the end of one waits for whoever is about to begin a
+		// transaction, who may wait for a writer, who waits for the other's end.
+		go s.release()
 	}
 }
 
@@ -119,7 +121,7 @@ func (p *pins) lost() bool {
 // later, readers too, wait for the writer.
 type watcher struct {
 	g     *generation
-	lost  func()
+	lost  func(why error)
 	least int64 // bytes mapped at least
 	from  int64 // high-water mark in the beginning, in bytes
 
@@ -134,14 +136,14 @@ const (
 	watchEvery = 5 * time.Millisecond
 	// stalled is how long it takes at most to begin a read transaction where
 	// nobody waits.
-	stalled = 25 * time.Millisecond
+	stalled = 50 * time.Millisecond
 	// leastHeadroom is how many bytes a file may come near to the end of what is
 	// mapped. Half of what is left in the beginning is kept where that is less.
 	leastHeadroom = 8 << 20
 )
 
 // watch calls lost, once, when snapshots of a generation must be given up.
-func (g *generation) watch(size int64, lost func()) *watcher {
+func (g *generation) watch(size int64, lost func(why error)) *watcher {
 	w := &watcher{
 		g: g, lost: lost, from: size, highest: size,
 		least: max(g.mapped, mappedBytes(size+int64(g.db.Info().PageSize))),
@@ -166,8 +168,12 @@ func (w *watcher) run() {
 		w.mu.Lock()
 		w.highest = max(w.highest, size)
 		w.mu.Unlock()
-		if !ok || w.least-size < headroom {
-			w.lost()
+		switch {
+		case !ok:
+			w.lost(errHeldUp)
+			return
+		case w.least-size < headroom:
+			w.lost(errHeadroom)
 			return
 		}
 	}

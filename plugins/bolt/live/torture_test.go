@@ -46,6 +46,7 @@ func TestTorture(t *testing.T) {
 		{"kill with others waiting", c.killWithWaiters},
 		{"faults", c.faults},
 		{"interruptions", c.interruptions},
+		{"reports that panic", c.reportsThatPanic},
 		{"mistakes", c.mistakes},
 	} {
 		t.Run(part.name, func(t *testing.T) {

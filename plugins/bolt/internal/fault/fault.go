@@ -63,6 +63,8 @@ func Explain(doing string, err error) error {
 	case errors.Is(err, fs.ErrPermission), number == syscall.EROFS:
 		return sdk.Errorf(sdk.ErrPermission, "%s: %w", doing, err).
 			WithHint("compaction needs to read and write the file, to read its directory and to create files in it, with the file's own owner")
+	case number == syscall.EIO:
+		return sdk.Errorf(sdk.ErrInternal, "%s: %w", doing, err).WithHint("the disk fails to read or to write: look at its health and at the system's log")
 	case number == syscall.EMFILE || number == syscall.ENFILE:
 		full := sdk.Errorf(sdk.ErrInternal, "%s: %w", doing, err).WithHint("too many files are open; raise the limit (`ulimit -n`) or try again later")
 		full.Retryable = true

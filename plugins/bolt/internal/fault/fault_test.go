@@ -26,6 +26,7 @@ func TestExplainTheSystem(t *testing.T) {
 		{syscall.ENAMETOOLONG, sdk.ErrUnsupported, false},
 		{syscall.EMFILE, sdk.ErrInternal, true},
 		{syscall.ENFILE, sdk.ErrInternal, true},
+		{syscall.EIO, sdk.ErrInternal, false},
 	} {
 		err := fault.Explain("compact a.db", &os.PathError{Op: "open", Path: "/data", Err: test.number})
 		if !errors.Is(err, test.kind) || !errors.Is(err, test.number) || sdk.Retryable(err) != test.retryable {

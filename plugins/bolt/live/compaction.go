@@ -274,7 +274,7 @@ func (c *compaction) result(after sdk.Size, left error) (sdk.CompactResult, erro
 		},
 		Note: fmt.Sprintf("%s brought over what was written meanwhile; writers were held up %s", plural(c.rounds+1, "round"), plural(c.holds, "time")),
 	}
-	if n := c.old.db.Stats().OpenTxN; n > 0 {
+	if n := c.old.stats().OpenTxN; n > 0 {
 		result.Note = join(result.Note, fmt.Sprintf("%s of before still open, and the old file takes its space until then", plural(n, "read transaction")))
 	}
 	if left != nil {

@@ -3,6 +3,7 @@ package live
 import (
 	"errors"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -28,8 +29,9 @@ type generation struct {
 	before bbolt.Stats
 }
 
-// stats of read transactions.
-type stats struct{ begun, open atomic.Int64 }
+// stats of read transactions. They are in order with bbolt's while as many have
+// changed as were changing.
+type stats struct{ begun, open, changing, changed atomic.Int64 }
 
 func (g *generation) leave() { g.begins.Add(-1) }
 
@@ -46,6 +48,8 @@ func (g *generation) drain() {
 
 // pin opens a read transaction of ours.
 func (g *generation) pin() (*bbolt.Tx, error) {
+	g.ours.changing.Add(1)
+	defer g.ours.changed.Add(1)
 	tx, err := g.db.Begin(false)
 	if err == nil {
 		g.ours.begun.Add(1)
@@ -56,9 +60,10 @@ func (g *generation) pin() (*bbolt.Tx, error) {
 
 // unpin ends a read transaction of ours.
 func (g *generation) unpin(tx *bbolt.Tx) {
-	if tx.Rollback() == nil {
-		g.ours.open.Add(-1)
-	}
+	g.ours.changing.Add(1)
+	defer g.ours.changed.Add(1)
+	_ = tx.Rollback() // its error would be that it has ended
+	g.ours.open.Add(-1)
 }
 
 // quietAfter is for how long the application has done nothing when it is not busy.
@@ -79,12 +84,25 @@ func (g *generation) busy() func() bool {
 	}
 }
 
+// statsWait bounds for how long the statistics are read anew because a transaction
+// of ours is beginning or ending: one that waits for the store takes longer, and
+// has not been counted by bbolt either.
+const statsWait = 10 * time.Millisecond
+
 // stats as the application is to see them.
 func (g *generation) stats() bbolt.Stats {
-	s := g.db.Stats()
-	s.TxN -= int(g.ours.begun.Load())
+	var s bbolt.Stats
+	var begun, open int64
+	for end := time.Now().Add(statsWait); ; runtime.Gosched() {
+		settled := g.ours.changed.Load()
+		begun, open, s = g.ours.begun.Load(), g.ours.open.Load(), g.db.Stats()
+		if g.ours.changing.Load() == settled || time.Now().After(end) {
+			break
+		}
+	}
+	s.TxN -= int(begun)
 	now := s.Sub(&g.before)
-	now.OpenTxN = s.OpenTxN - int(g.ours.open.Load()) // Sub leaves it out
+	now.OpenTxN = max(0, s.OpenTxN-int(open)) // Sub leaves it out
 	return now
 }
 

@@ -114,7 +114,7 @@ func (c *compaction) hold() (result sdk.CompactResult, err error) {
 			c.old.file, c.source = c.source, nil
 		}
 	})
-	c.pins.giveUp()
+	c.pins.drop(c.base)
 	c.temp.Discard() // only its descriptors: the file is the store now
 	c.meter.End()
 	return c.result(sizeOf(info), left)

@@ -37,6 +37,7 @@ type settings struct {
 	freelist  bool
 	pace      int64
 	maxPause  time.Duration
+	profile   string
 	quick     bool
 	syncModes string
 	out       string
@@ -84,6 +85,7 @@ func parse(arguments []string, stderr io.Writer) (settings, error) {
 	flags.Int64Var(&s.pace, "pace", 0, "bytes per second that a live compaction keeps to; 0 for no limit")
 	flags.DurationVar(&s.maxPause, "max-pause", live.DefaultMaxPause, "how long a live compaction may hold writers up")
 	flags.StringVar(&s.syncModes, "mode", "", modeSynced+" or "+modeNoSync+" (default both)")
+	flags.StringVar(&s.profile, "profile", "", "file for a profile of the processor's time during the last live compaction")
 	flags.BoolVar(&s.quick, "quick", false, "a small file and short rounds: to try the benchmark, not wring")
 	flags.StringVar(&s.out, "out", "../out", "directory for files and results; the file is kept between runs")
 	if err := flags.Parse(arguments); err != nil {
@@ -140,7 +142,7 @@ func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) erro
 			continue
 		}
 		prepared := &setup{
-			original: o, work: work, warm: s.warm, rest: s.rest,
+			original: o, work: work, warm: s.warm, rest: s.rest, profile: s.profile,
 			options: bbolt.Options{NoSync: name == modeNoSync, NoFreelistSync: !s.freelist, FreelistType: bbolt.FreelistMapType},
 			compact: live.CompactOptions{MaxPause: s.maxPause},
 		}

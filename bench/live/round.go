@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
 	"sync"
 	"time"
 
@@ -67,6 +68,7 @@ type setup struct {
 	compact  live.CompactOptions
 	warm     time.Duration // with requests that do not count
 	rest     time.Duration
+	profile  string // file for that of the last live compaction; empty for none
 }
 
 // fresh copies the original and waits until the disk has nothing left to write.
@@ -102,7 +104,14 @@ func (s *setup) liveRound(ctx context.Context, d demand, seed uint64) (r round, 
 				r.phases = append(r.phases, phase{p.Phase, time.Now()})
 			}
 		}
+		stop, err := startProfile(s.profile)
+		if err != nil {
+			return err
+		}
 		result, err := db.Compact(ctx, compact)
+		if err := stop(); err != nil {
+			return err
+		}
 		if errors.Is(err, sdk.ErrBusy) {
 			r.gaveUp, err = err, nil
 		}
@@ -178,6 +187,24 @@ func (s *setup) observe(ctx context.Context, db store, d demand, seed uint64, co
 	r.rest.choose(samples)
 	r.compaction.choose(samples)
 	return r, l.verify(db)
+}
+
+// startProfile begins a profile of the processor's time, which stop ends.
+func startProfile(path string) (stop func() error, err error) {
+	if path == "" {
+		return func() error { return nil }, nil
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() error {
+		pprof.StopCPUProfile()
+		return f.Close()
+	}, nil
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

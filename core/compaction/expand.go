@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/wringdb/wring/core/config"
+	"github.com/wringdb/wring/core/discovery"
 	"github.com/wringdb/wring/sdk"
 )
 
@@ -27,9 +28,12 @@ var errNoFiles = errors.New("no file matches")
 //
 // One that stands for the owners in a directory has no stores here: who makes a
 // request names those that were discovered, each FoundBy it, or when there are
-// none the one that stands for them.
+// none the one that stands for them. It is an error when the directory is refused.
 func Expand(store config.Store) ([]config.Store, error) {
 	if store.OwnerDir != "" {
+		if err := discovery.CheckDir(store.OwnerDir); err != nil {
+			return nil, fmt.Errorf("find owners for store %s: %w", store.Name, err)
+		}
 		return nil, nil
 	}
 	if store.Glob == "" {

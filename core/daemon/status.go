@@ -41,7 +41,11 @@ func (h *host) Status() api.Status {
 			if store.Plugin == "" {
 				store.Plugin = backendOf(s.Store, status.Plugins)
 			}
-			if err := h.checkOwned(s); err != nil {
+			err := h.checkOwned(s)
+			if s.FoundBy != "" && s.away {
+				err = discovery.CheckDir(configured.OwnerDir) // why it may be away
+			}
+			if err != nil {
 				store.Problem, store.Hint = err.Error(), sdk.HintOf(err)
 			}
 			status.Stores = append(status.Stores, store)
@@ -57,7 +61,11 @@ func (h *host) Status() api.Status {
 // nobodyThere is the status of a store that stands for owners, when none is or
 // was there.
 func (h *host) nobodyThere(s config.Store) api.StoreStatus {
-	return api.StoreStatus{Store: s.Name, Path: s.OwnerDir, Group: s.Group, State: api.Away}
+	status := api.StoreStatus{Store: s.Name, Path: s.OwnerDir, Group: s.Group, State: api.Away}
+	if err := discovery.CheckDir(s.OwnerDir); err != nil {
+		status.Problem, status.Hint = err.Error(), sdk.HintOf(err)
+	}
+	return status
 }
 
 // checkOwned holds the name of a configured store against those that its owner

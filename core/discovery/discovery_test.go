@@ -362,7 +362,14 @@ func TestRefused(t *testing.T) {
 	if err := os.Chmod(filepath.Dir(p.dir), 0o777); err != nil {
 		t.Fatal(err)
 	}
-	refusedFor("everybody may replace " + p.dir)
+	refusedFor("others may replace " + p.dir)
+	if err := os.Chmod(filepath.Dir(p.dir), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(filepath.Dir(p.dir), nobody, nobody); err != nil {
+		t.Fatal(err)
+	}
+	refusedFor("user 65534 may replace " + p.dir)
 	if !strings.Contains(p.events.names(), "plugin_down run") {
 		t.Errorf("events: %s", p.events.names())
 	}

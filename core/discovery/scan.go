@@ -86,8 +86,21 @@ func scanNamed(paths []string) map[string]candidate {
 	return found
 }
 
-// checkDir makes sure that nobody but this user and root can put a socket into
-// dir, or another directory in its place.
+// CheckDir makes sure that nobody but this user and root can put a socket into
+// dir, or another directory in its place. It says nothing against a directory
+// that is not there.
+func CheckDir(dir string) error {
+	err := checkDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if errors.Is(err, fs.ErrPermission) && sdk.HintOf(err) == "" {
+		return sdk.Errorf(sdk.ErrPermission, "%w", err).
+			WithHint("user %d must be able to read the directory: look at owner and mode of it and of those above", os.Geteuid())
+	}
+	return err
+}
+
 func checkDir(dir string) error {
 	info, err := os.Stat(dir)
 	if err != nil {
@@ -110,9 +123,13 @@ func checkDir(dir string) error {
 		if err != nil {
 			return fmt.Errorf("look for owners: %w", err)
 		}
-		if above.Mode().Perm()&0o002 != 0 && above.Mode()&fs.ModeSticky == 0 {
-			return sdk.Errorf(sdk.ErrPermission, "everybody may replace %s, because %s has mode %#o, so no owner in it is believed", child, filepath.Dir(child), above.Mode().Perm()).
-				WithHint("chmod o-w %s", filepath.Dir(child))
+		if above.Mode().Perm()&0o022 != 0 && above.Mode()&fs.ModeSticky == 0 {
+			return sdk.Errorf(sdk.ErrPermission, "others may replace %s, because %s has mode %#o, so no owner in it is believed", child, filepath.Dir(child), above.Mode().Perm()).
+				WithHint("chmod go-w %s", filepath.Dir(child))
+		}
+		if uid, ok := userOf(above); ok && !isTrusted(uid) {
+			return sdk.Errorf(sdk.ErrPermission, "user %d may replace %s, as %s belongs to them, so no owner in it is believed", uid, child, filepath.Dir(child)).
+				WithHint("use a directory below ones of user %d or root", os.Geteuid())
 		}
 	}
 	return nil

@@ -84,14 +84,14 @@ func TestNoOwners(t *testing.T) {
 		apps := newStore("apps", "")
 		apps.Plugin, apps.OwnerDir = "", "/run/apps"
 		r := w.run(apps).Results[0]
-		if r.Outcome != history.Skipped || r.Code != history.CodeNoFiles || r.Reason != "no owner answers in /run/apps" || r.Path != "/run/apps" {
+		if r.Outcome != history.Deferred || r.Code != history.CodeOwnerAway || r.Reason != "no owner answers in /run/apps" || r.Path != "/run/apps" {
 			t.Errorf("got %+v", r)
 		}
 		if past := w.past("apps"); !past.LastSuccessAt.IsZero() {
 			t.Errorf("that counts as a success: %+v", past)
 		}
 		plans, err := w.runner.Plan(t.Context(), []config.Store{apps})
-		if err != nil || len(plans) != 1 || plans[0].Action != "skip" || plans[0].Path != "/run/apps" {
+		if err != nil || len(plans) != 1 || plans[0].Action != "defer" || plans[0].Code != history.CodeOwnerAway || plans[0].Path != "/run/apps" {
 			t.Errorf("plan %+v, %v", plans, err)
 		}
 		if _, err := w.runner.Inspect(t.Context(), apps, sdk.DepthQuick); err == nil || !strings.Contains(err.Error(), "the stores of all owners in /run/apps") {

@@ -25,10 +25,14 @@ func (r *Runner) Plan(ctx context.Context, stores []config.Store) ([]Plan, error
 		warnings := configured.Schedule.Warnings(r.clock.Now())
 		files, err := Expand(configured)
 		if err == nil && len(files) == 0 {
-			plans = append(plans, Plan{
+			none := Plan{
 				Store: configured.Name, Plugin: configured.Plugin, Path: cmp.Or(configured.Glob, configured.OwnerDir), Configured: configured.Name,
 				Action: "skip", Code: history.CodeNoFiles, Reason: noFiles(configured), Warnings: warnings,
-			})
+			}
+			if configured.OwnerDir != "" {
+				none.Action, none.Code = "defer", history.CodeOwnerAway
+			}
+			plans = append(plans, none)
 		}
 		if err != nil {
 			plans = append(plans, Plan{

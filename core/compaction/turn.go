@@ -88,6 +88,9 @@ func (r *Runner) newTurn(ctx context.Context, run string, req Request, configure
 	switch {
 	case errors.Is(err, errNoFiles):
 		t.decided = &verdict{outcome: history.Skipped, code: history.CodeNoFiles, reason: noFiles(store)}
+		if store.OwnerDir != "" {
+			t.decided.outcome, t.decided.code = history.Deferred, history.CodeOwnerAway
+		}
 	case err != nil:
 		t.decided = &verdict{outcome: history.Failed, code: history.CodeError, reason: err.Error(), err: err}
 	}

@@ -99,7 +99,7 @@ const (
 	CodeNoFiles = "no_files"
 	// CodeNotReached: the run ended before the store's turn.
 	CodeNotReached = "not_reached"
-	// CodeCancelled: stopped in the middle; the store is as it was.
+	// CodeCancelled: stopped in the middle; nothing in the store is lost.
 	CodeCancelled = "cancelled"
 	// CodeStalled: no progress for too long.
 	CodeStalled = "stalled"

@@ -33,14 +33,15 @@ func newCompact(s *session) *cobra.Command {
 A STORE is compacted by the running host; a PATH needs no configuration and no
 host. The policy decides as it does for a scheduled run, except that --force
 passes over thresholds and windows (never over safety). Ctrl-C cancels: the
-store stays as it was.
+store loses nothing.
 
 With --json one argument gives one result; several, or --all, give the run
 with a list under "results".
 
 Exit status: 0 done or rightly skipped, 1 something failed, 2 wrong usage (such
 as a mode that a backend does not have: nothing is compacted then), 3 deferred
-(locked, no space), 130 interrupted.`,
+(locked, no space), 130 interrupted. A compaction that somebody else cancels, such
+as a host that ends, is not done: 1.`,
 		Example: `  wring compact app.db
   wring compact --force sessions
   wring compact --mode rewrite sessions
@@ -56,7 +57,7 @@ as a mode that a backend does not have: nothing is compacted then), 3 deferred
 			if err != nil {
 				return err
 			}
-			return s.showRun(run, len(arguments) == 1)
+			return s.showRun(run, len(arguments) == 1, ctx.Err() != nil)
 		},
 	}
 	c.Flags().BoolVar(&o.all, "all", false, "every store of the running host")
@@ -196,7 +197,7 @@ func (s *session) compactHere(ctx context.Context, paths []string, o compactOpti
 }
 
 // showRun prints results and turns them into the exit status.
-func (s *session) showRun(run history.Run, single bool) error {
+func (s *session) showRun(run history.Run, single, interrupted bool) error {
 	switch {
 	case s.json && single && len(run.Results) == 1:
 		if err := s.printJSON(run.Results[0]); err != nil {
@@ -210,7 +211,7 @@ func (s *session) showRun(run history.Run, single bool) error {
 	default:
 		s.printRun(run)
 	}
-	if status := worst(run.Results); status != exitDone {
+	if status := worst(run.Results, interrupted); status != exitDone {
 		return outcomeError(status)
 	}
 	return nil
@@ -251,13 +252,17 @@ func verified(r history.Result) string {
 }
 
 // worst is the exit status for several results: a failure says more than a
-// deferral, and an interruption more than either.
-func worst(results []history.Result) int {
+// deferral, and an interruption more than either. What was cancelled by others, such
+// as an owner that ends, was not done.
+func worst(results []history.Result, interrupted bool) int {
 	status := exitDone
 	for _, r := range results {
 		switch r.Outcome {
 		case history.Cancelled:
-			return exitInterrupted
+			if interrupted {
+				return exitInterrupted
+			}
+			status = exitFailed
 		case history.Failed, history.Unknown:
 			status = exitFailed
 		case history.Deferred:

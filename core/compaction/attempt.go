@@ -127,7 +127,7 @@ func (t *turn) compact(a *access, d policy.Decision) verdict {
 	t.progress.Store(&event.Progress{})
 	progress := &reporter{turn: t}
 	var done sdk.CompactResult
-	c := t.runner.call(t.ctx, stallTimeout(t.store), func(ctx context.Context, beat func()) error {
+	c := t.runner.call(t.ctx, a.lease, stallTimeout(t.store), func(ctx context.Context, beat func()) error {
 		ctx = hclog.WithContext(ctx, t.runner.logger)
 		result, err := a.lease.Backend().Compact(ctx, req, func(p sdk.Progress) { beat(); progress.report(p) })
 		if err == nil {
@@ -137,11 +137,11 @@ func (t *turn) compact(a *access, d policy.Decision) verdict {
 	})
 	progress.close()
 	t.progress.Store(nil)
-	if c.ending != hung && c.err == nil {
+	if !c.givenUp() && c.err == nil {
 		return t.compacted(d, done)
 	}
 	v := t.question().judgeCompact(c, t.doubt)
-	if c.ending == hung {
+	if c.givenUp() {
 		a.hung, t.calling = true, c.over
 	}
 	if v.outcome == history.Unknown {

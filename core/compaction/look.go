@@ -46,7 +46,7 @@ func ownersName(store config.Store) string { return cmp.Or(store.OwnerStore, sto
 // giveBack returns the lease.
 func (a *access) giveBack() {
 	if a.hung {
-		a.lease.Discard("a call did not end when it was cancelled")
+		a.lease.Discard("a call did not end when it was cancelled, or it does not answer")
 		return
 	}
 	a.lease.Release()
@@ -59,9 +59,11 @@ const noLimit = time.Duration(math.MaxInt64)
 // the time of patience. F may go on then: what it has written must not be read
 // after an error.
 func (a *access) ask(ctx context.Context, doing string, patience time.Duration, f func(ctx context.Context) error) error {
-	c := a.runner.call(ctx, patience, func(ctx context.Context, _ func()) error { return f(ctx) })
-	a.hung = a.hung || c.ending == hung
+	c := a.runner.call(ctx, a.lease, patience, func(ctx context.Context, _ func()) error { return f(ctx) })
+	a.hung = a.hung || c.givenUp()
 	switch {
+	case c.ending == mute:
+		return muteError(doing)
 	case c.ending == hung && !c.stalled:
 		return fmt.Errorf("%s: %w", doing, ctx.Err())
 	case c.ending != returned:

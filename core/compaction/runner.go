@@ -15,7 +15,10 @@
 //     outcome stays unknown. The store of an owner, which may well go on
 //     without us, is looked at by the next run;
 //   - a call that does not end in time after it was cancelled is given up, its
-//     outcome unknown, and the store left alone until the call does end.
+//     outcome unknown, and the store left alone until the call does end;
+//   - so is, without more ado, a call of a backend that does not answer beside
+//     it any more, such as an owner that was stopped. Before Compact has begun
+//     that defers the store, as for an owner that is away.
 package compaction
 
 import (
@@ -54,6 +57,14 @@ type Lease interface {
 	// still be under way: nobody should get it again. Reason completes the
 	// sentence "plugin x is down: …".
 	Discard(reason string)
+}
+
+// Answering is a Lease that tells whether its backend is there while calls of it
+// are under way. Progress may be rare; whoever answers lives.
+type Answering interface {
+	// Answers asks the backend. It returns false when that does not answer
+	// within some seconds, and when ctx ends; whatever it answers is true.
+	Answers(ctx context.Context) bool
 }
 
 // History remembers runs; *history.DB does.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/wringdb/wring/core/compaction"
 	"github.com/wringdb/wring/core/config"
+	"github.com/wringdb/wring/core/history"
 	"github.com/wringdb/wring/sdk"
 )
 
@@ -180,6 +181,101 @@ func TestInspectHungBackend(t *testing.T) {
 				if n := w.clients.discarded; n != 1 {
 					t.Errorf("%d backends were discarded, want the one that hangs", n)
 				}
+			})
+		})
+	}
+}
+
+// stoppable is a backend of a process that can be stopped: then nothing that it
+// was asked is answered, and nobody hears that its calls are cancelled.
+type stoppable struct {
+	*clients
+	stopped chan struct{}
+}
+
+// stoppableLease is answering until its process is stopped.
+type stoppableLease struct {
+	compaction.Lease
+	stopped <-chan struct{}
+}
+
+func (c *stoppable) Acquire(ctx context.Context, store config.Store) (compaction.Lease, error) {
+	l, err := c.clients.Acquire(ctx, store)
+	if err != nil {
+		return nil, err
+	}
+	return stoppableLease{l, c.stopped}, nil
+}
+
+func (l stoppableLease) Answers(ctx context.Context) bool {
+	select {
+	case <-l.stopped:
+	default:
+		return true
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(4 * time.Second):
+	}
+	return false
+}
+
+var _ compaction.Answering = stoppableLease{}
+
+// An owner that is stopped in the middle of a call does not hold up others for
+// as long as a compaction may be without progress.
+func TestOwnerFallsSilent(t *testing.T) {
+	for _, test := range []struct {
+		during  string
+		outcome history.Outcome
+		code    string
+		reason  string
+	}{
+		{"measurement", history.Deferred, history.CodeOwnerAway, "owner away: nobody answers on /run/app.sock"},
+		{"compaction", history.Unknown, history.CodeLost, "the process that compacts it has ceased to answer"},
+	} {
+		t.Run(test.during, func(t *testing.T) {
+			c := &stoppable{clients: &clients{backends: map[string]sdk.Backend{}}}
+			inBubble(t, compaction.Config{Clients: c}, func(t *testing.T, w *world) {
+				end := make(chan struct{}) // as is the other, in the bubble
+				c.stopped = make(chan struct{})
+				stop := time.AfterFunc(time.Hour, func() { close(c.stopped) })
+				defer stop.Stop()
+				hang := func(during string) {
+					if during == test.during {
+						<-end
+					}
+				}
+				c.backends["queue"] = sdk.Guard(&backend{
+					fragmentation: func(int, sdk.FragmentationRequest) (sdk.Fragmentation, error) {
+						hang("measurement")
+						return fragmented, nil
+					},
+					compact: func(context.Context, int, sdk.CompactRequest, func(sdk.Progress)) (sdk.CompactResult, error) {
+						hang("compaction")
+						return success, nil
+					},
+				})
+				c.backends["next"] = sdk.Guard(&backend{})
+				queue, next := newStore("queue", ""), newStore("next", "/next")
+				queue.Plugin, queue.Owner, queue.StallTimeout = "", "/run/app.sock", 100*time.Hour
+				began := time.Now()
+				run := w.run(queue, next)
+				// It says nothing for an hour, which is no reason to end it.
+				if took := time.Since(began); took < time.Hour || took > time.Hour+15*time.Second {
+					t.Errorf("took %s, want the hour in which it was alive and some seconds", took)
+				}
+				r := run.Results[0]
+				if r.Outcome != test.outcome || r.Code != test.code || !strings.Contains(r.Reason, test.reason) || r.Hint == "" {
+					t.Errorf("got %+v", r)
+				}
+				if r := run.Results[1]; r.Outcome != history.Compacted {
+					t.Errorf("the next store: %+v", r)
+				}
+				if c.discarded != 1 || c.balance() != 0 {
+					t.Errorf("%d backends were discarded, %d are in use, want the one that is silent and none", c.discarded, c.balance())
+				}
+				close(end)
 			})
 		})
 	}

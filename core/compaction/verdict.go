@@ -76,6 +76,11 @@ func (q question) judge(err error, acquiring bool) verdict {
 func (q question) judgeCompact(c called, doubt bool) verdict {
 	silent := fmt.Errorf("%w for %s", errStalled, stallTimeout(q.store))
 	switch {
+	case c.ending == mute:
+		return verdict{
+			outcome: history.Unknown, code: history.CodeLost, err: muteError("compact the store"),
+			reason: "the process that compacts it has ceased to answer; the store is looked at again before anything else is done to it",
+		}
 	case c.ending == hung && c.stalled:
 		return verdict{
 			outcome: history.Unknown, code: history.CodeStalled, err: errHung,
@@ -103,7 +108,7 @@ func (q question) judgeCompact(c called, doubt bool) verdict {
 		}
 		return verdict{
 			outcome: history.Cancelled, code: history.CodeCancelled, err: c.err,
-			reason: "cancelled during the compaction" + by + "; the store is as it was",
+			reason: "cancelled during the compaction" + by + "; nothing in the store is lost",
 		}
 	case errors.Is(c.err, sdk.ErrBusy) && doubt:
 		return verdict{
@@ -112,6 +117,12 @@ func (q question) judgeCompact(c called, doubt bool) verdict {
 		}
 	}
 	return q.judge(c.err, false)
+}
+
+// muteError is that of a call whose backend does not answer beside it either.
+func muteError(doing string) error {
+	return sdk.Errorf(sdk.ErrConnection, "%s: the process at the other end does not answer any more", doing).
+		WithHint("it may hang or be stopped: look at it, or restart it")
 }
 
 // isCancelled says whether an error is the end of the turn. A deadline that

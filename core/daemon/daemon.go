@@ -211,6 +211,7 @@ type Clients struct{ *supervise.Supervisor }
 var (
 	_ compaction.Clients     = Clients{}
 	_ compaction.Prioritizer = (*supervise.Lease)(nil)
+	_ compaction.Answering   = (*supervise.Lease)(nil)
 	_ discovery.Prober       = (*supervise.Supervisor)(nil)
 )
 

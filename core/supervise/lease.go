@@ -3,6 +3,8 @@ package supervise
 import (
 	"context"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/wringdb/wring/sdk"
 )
@@ -31,12 +33,15 @@ type Lease struct {
 	client client
 	once   sync.Once
 	giveUp func()
-	// suspect keeps a process from being handed out again; nil for an owner.
+	// suspect keeps a process, or an owner that does not answer, from being handed
+	// out again.
 	suspect func(reason string)
 	// rank sets the I/O priority of the process; nil for an owner.
 	rank func(priority sdk.IOPriority)
 
-	owner    *owner        // nil for a plugin
+	owner *owner // nil for a plugin
+	// mute is set when an owner did not answer when it was last asked.
+	mute     atomic.Bool
 	released chan struct{} // closed by Release; nil for a plugin
 }
 
@@ -54,6 +59,27 @@ func (l *Lease) SetIOPriority(priority sdk.IOPriority) {
 	if l.rank != nil {
 		l.rank(priority)
 	}
+}
+
+// answerTimeout is how long an owner may take to answer beside a call: it is
+// asked to say that it is there, and for nothing more. It is shorter than what a
+// client waits for by itself, to tell silence from bad news.
+const answerTimeout = 4 * time.Second
+
+// Answers asks an owner, also while a call of it is under way, whether it is
+// there: false when it does not answer for some seconds, or ctx ends. What it
+// answers does not matter. A plugin is not asked: its process is the host's own,
+// and its silence is the call's.
+func (l *Lease) Answers(ctx context.Context) bool {
+	if l.owner == nil {
+		return true
+	}
+	timed, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	err := l.client.Healthy(timed)
+	answers := err == nil || timed.Err() == nil
+	l.mute.Store(!answers && ctx.Err() == nil)
+	return answers
 }
 
 // Release ends the lease; no call may be made after it. A second one does

@@ -166,6 +166,7 @@ func (s *Supervisor) attached(socket string, c client, began time.Time, err erro
 	o.desc, o.lastErr = c.Description(), nil
 	l := &Lease{client: c, owner: o, released: make(chan struct{})}
 	l.giveUp = func() { s.releaseOwner(l) }
+	l.suspect = func(string) { s.suspectOwner(l) }
 	o.leases[l] = struct{}{}
 	return l, nil
 }
@@ -193,6 +194,18 @@ func (s *Supervisor) releaseOwner(l *Lease) {
 	defer s.lock()()
 	delete(l.owner.leases, l)
 	close(l.released)
+}
+
+// suspectOwner notes that an owner that has ceased to answer is away, so that
+// others are spared the wait.
+func (s *Supervisor) suspectOwner(l *Lease) {
+	if !l.mute.Load() {
+		return // it is there, but for one call
+	}
+	defer s.lock()()
+	l.owner.deafUntil = s.cfg.Clock.Now().Add(deafFor)
+	err := sdk.Errorf(sdk.ErrConnection, "%w: %s: it has ceased to answer", ErrOwnerAway, l.owner.socket)
+	s.lostOwner(l.owner, err.WithHint("its process may hang or be stopped: look at the application that owns the store"))
 }
 
 // explainOwner says "owner away" where nobody answers, and leaves refusals and

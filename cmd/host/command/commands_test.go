@@ -120,15 +120,16 @@ func processOf(ts *testscript.TestScript, name string) *process {
 
 var signals = map[string]os.Signal{
 	"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP, "KILL": syscall.SIGKILL,
+	"STOP": syscall.SIGSTOP, "CONT": syscall.SIGCONT,
 }
 
 // cmdSignal sends a signal.
 //
-//	signal NAME INT|TERM|HUP|KILL
+//	signal NAME INT|TERM|HUP|KILL|STOP|CONT
 func cmdSignal(ts *testscript.TestScript, neg bool, args []string) {
 	refuseNegation(ts, neg)
 	if len(args) != 2 || signals[args[1]] == nil {
-		ts.Fatalf("usage: signal NAME INT|TERM|HUP|KILL")
+		ts.Fatalf("usage: signal NAME INT|TERM|HUP|KILL|STOP|CONT")
 	}
 	ts.Check(processOf(ts, args[0]).cmd.Process.Signal(signals[args[1]]))
 }

@@ -121,7 +121,6 @@ func ReadMetas(r io.ReaderAt, pageSize int) (metas [2]Meta, err error) {
 	return metas, nil
 }
 
-// secondMeta looks for page 1 where page 0 does not tell the page size.
 // MetaAt reads the meta on page id, 0 or 1, of a file with pages of that size; ok
 // is false for one that is being written, or is none.
 func MetaAt(r io.ReaderAt, id ID, pageSize int) (m Meta, ok bool, err error) {
@@ -133,6 +132,7 @@ func MetaAt(r io.ReaderAt, id ID, pageSize int) (m Meta, ok bool, err error) {
 	return m, m.PageSize == pageSize, m.check()
 }
 
+// secondMeta looks for page 1 where page 0 does not tell the page size.
 func secondMeta(r io.ReaderAt) (Meta, error) {
 	for size := int64(MinPageSize); size <= MaxPageSize; size <<= 1 {
 		m, ok, err := metaAt(r, size)

@@ -100,7 +100,7 @@ func storesOf(t *testing.T, b sdk.Backend) ([]sdk.Store, error) {
 	return lister.Stores(t.Context())
 }
 
-// TestOwnOrder has a store whose keys lie backwards, with suffixes of their own.
+// TestOwnOrder has a store whose keys lie backwards.
 func TestOwnOrder(t *testing.T) {
 	o := openInMemory(t, backwardsOptions)
 	o.set(t, 0, 2000, strings.Repeat("first", 20))
@@ -138,25 +138,24 @@ func backwardsOptions(o *pebbledb.Options) {
 	o.Comparer, o.FormatMajorVersion = reversed(), pebbledb.FormatMinSupported
 }
 
-// reversed orders keys from the last to the first; what follows an @ is a suffix,
-// which is in its usual order. No key has one that comes next.
+// reversed orders the keys below a directory from the last to the first: what
+// follows the first slash is a suffix, the only part whose order Pebble leaves to a
+// comparer. No key has one that comes next.
 func reversed() *pebbledb.Comparer {
-	split := func(key []byte) int {
-		if i := bytes.IndexByte(key, '@'); i >= 0 {
-			return i
-		}
-		return len(key)
-	}
+	split := func(key []byte) int { return bytes.IndexByte(key, '/') + 1 }
+	suffixes := func(a, b []byte) int { return bytes.Compare(b, a) }
 	return &pebbledb.Comparer{
 		Name:  "test.reversed",
 		Split: split,
 		Compare: func(a, b []byte) int {
 			i, j := split(a), split(b)
-			return cmp.Or(bytes.Compare(b[:j], a[:i]), bytes.Compare(a[i:], b[j:]))
+			return cmp.Or(bytes.Compare(a[:i], b[:j]), suffixes(a[i:], b[j:]))
 		},
-		Separator:      func(dst, a, _ []byte) []byte { return append(dst, a...) },
-		Successor:      func(dst, a []byte) []byte { return append(dst, a...) },
-		AbbreviatedKey: func(key []byte) uint64 { return ^pebbledb.DefaultComparer.AbbreviatedKey(key[:split(key)]) },
+		ComparePointSuffixes: suffixes,
+		CompareRangeSuffixes: suffixes,
+		Separator:            func(dst, a, _ []byte) []byte { return append(dst, a...) },
+		Successor:            func(dst, a []byte) []byte { return append(dst, a...) },
+		AbbreviatedKey:       func(key []byte) uint64 { return pebbledb.DefaultComparer.AbbreviatedKey(key[:split(key)]) },
 	}
 }
 

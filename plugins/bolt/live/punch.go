@@ -30,10 +30,10 @@ const (
 // place, in slices between which writers go on.
 //
 // A page on the freelist may be one that an open reader sees: bbolt keeps such
-// pages from being used again, and tells only how many there are. So holes are
-// made only while there is none: writers are held up, and the readers that began
-// before the last transaction have ended. Those that begin meanwhile see the last
-// transaction, to which no free page matters.
+// pages from being used again, and tells only how many there are, not which. So
+// holes are made only while there is none at all: writers are held up, and the
+// readers that began before the last transaction have ended. Those that begin
+// meanwhile see the last transaction, to which no free page matters.
 type punching struct {
 	db      *DB
 	options CompactOptions
@@ -55,7 +55,7 @@ func (db *DB) punch(ctx context.Context, path string, size sdk.Size, o CompactOp
 		meter: rewrite.NewMeter(ctx, time.Now, o.Pace, o.Report),
 	}
 	p.meter.Yield(p.g.busy())
-	if p.source, err = os.OpenFile(path, os.O_RDWR, 0); err != nil {
+	if p.source, err = p.g.opens(path); err != nil {
 		return result, err
 	}
 	defer p.source.Close()
@@ -64,6 +64,7 @@ func (db *DB) punch(ctx context.Context, path string, size sdk.Size, o CompactOp
 		return result, err
 	}
 	if err := p.all(); err != nil {
+		result.Pause = p.pause
 		return result, p.explain(err)
 	}
 	after, now, err := p.verify()
@@ -78,7 +79,7 @@ func (db *DB) punch(ctx context.Context, path string, size sdk.Size, o CompactOp
 func (p *punching) find() (content.Sum, page.Meta, error) {
 	if meta, err := page.ReadMeta(p.source); err == nil && meta.Freelist == page.NoFreelist && !p.db.NoFreelistSync {
 		// A rewrite that was given up has left it unwritten.
-		if _, err := p.commitNothing(); err != nil {
+		if err := p.commit(false); err != nil {
 			return content.Sum{}, page.Meta{}, err
 		}
 	}
@@ -157,11 +158,10 @@ func (p *punching) slice() (left bool, err error) {
 		p.holds++
 	}()
 	most := p.options.MaxPause / 4
-	txid, err := p.quiet(began.Add(most), 0)
+	txid, err := p.quiet(began.Add(most))
 	if errors.Is(err, errReaders) {
-		var own int
-		if own, err = p.commitNothing(); err == nil {
-			txid, err = p.quiet(began.Add(2*most), own)
+		if err = p.commitNothing(); err == nil {
+			txid, err = p.quiet(began.Add(2 * most))
 		}
 	}
 	if err != nil {
@@ -182,37 +182,38 @@ func (p *punching) slice() (left bool, err error) {
 	return p.slices.Punch(p.ctx, func() bool { return time.Now().Before(end) })
 }
 
-// commitNothing makes a transaction that changes nothing, and returns how many
-// pages it has freed: those that the freelist was on, which no reader reads. bbolt
-// keeps what the last transaction freed until nobody reads that one's state, to
-// whom it does not matter; where readers overlap there is always somebody. Of what
-// came before it lets go once the readers from before this one have ended.
-func (p *punching) commitNothing() (int, error) {
+// commitNothing makes two transactions that change nothing, so that bbolt lets go
+// of all pages once the readers from before have ended. It keeps what the last
+// transaction freed until nobody reads that one's state, to whom it does not
+// matter; where readers overlap there is always somebody. The only pages that such
+// transactions free are those that the freelist is on: so the first one does not
+// write it anew, and the second one has none to free.
+func (p *punching) commitNothing() error {
+	if err := p.commit(true); err != nil {
+		return err
+	}
+	return p.commit(false)
+}
+
+// commit makes a transaction that changes nothing, without a freelist if bare.
+func (p *punching) commit(bare bool) error {
 	tx, err := lockWriters(p.ctx, p.g, p.path, p.meter)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer func() { _ = tx.Rollback() }()
 	p.db.settle(p.g)
-	meta, err := page.ReadMeta(p.source)
-	if err != nil {
-		return 0, err
+	if bare {
+		p.g.db.NoFreelistSync = true // until the next writer settles it
 	}
-	if meta.Freelist == page.NoFreelist {
-		return 0, tx.Commit()
-	}
-	list, err := (&page.File{R: p.source, Meta: meta}).Freelist(false)
-	if err != nil {
-		return 0, err
-	}
-	return list.Pages, tx.Commit()
+	return tx.Commit()
 }
 
-// quiet waits until all pages on the freelist, but for so many, are free for
-// everybody, and returns the number of the next transaction, which is that for as
-// long as none is committed. bbolt finds out which are free when a write
-// transaction begins, and tells when it ends.
-func (p *punching) quiet(deadline time.Time, own int) (int, error) {
+// quiet waits until all pages on the freelist are free for everybody, and returns
+// the number of the next transaction, which is that for as long as none is
+// committed. bbolt finds out which are free when a write transaction begins, and
+// tells when it ends.
+func (p *punching) quiet(deadline time.Time) (int, error) {
 	for {
 		lock, err := lockWriters(p.ctx, p.g, p.path, p.meter)
 		if err != nil {
@@ -222,7 +223,7 @@ func (p *punching) quiet(deadline time.Time, own int) (int, error) {
 		if err := lock.Rollback(); err != nil {
 			return 0, err
 		}
-		if p.g.db.Stats().PendingPageN <= own {
+		if p.g.db.Stats().PendingPageN == 0 {
 			return txid, nil
 		}
 		if time.Now().After(deadline) {

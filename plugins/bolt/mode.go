@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
 
 	"github.com/wringdb/wring/plugins/bolt/internal/probe"
 	"github.com/wringdb/wring/plugins/bolt/internal/punch"
@@ -42,7 +41,7 @@ type room struct {
 
 // roomFor says what there is room for beside a file that has been measured.
 func roomFor(ctx context.Context, f *os.File, m probe.Measurement, o options) (room, error) {
-	free, err := freeSpace(f)
+	free, err := replace.FreeSpace(f)
 	if err != nil {
 		return room{}, err
 	}
@@ -138,13 +137,4 @@ func (r room) choose(path string) (choice, error) {
 func (r room) lacking(path, hint string) error {
 	return sdk.Errorf(sdk.ErrNoSpace, "compact %s: the new file needs %s beside it, and %s are free",
 		path, sdk.FormatBytes(r.need()), sdk.FormatBytes(r.free)).WithHint("%s", hint)
-}
-
-// freeSpace is how many bytes may still be allocated where a file lies.
-func freeSpace(f *os.File) (int64, error) {
-	var fs unix.Statfs_t
-	if err := unix.Fstatfs(int(f.Fd()), &fs); err != nil {
-		return 0, &os.PathError{Op: "statfs", Path: f.Name(), Err: err}
-	}
-	return int64(fs.Bavail) * int64(fs.Bsize), nil //nolint:unconvert // the types differ between systems
 }

@@ -30,8 +30,9 @@ type CompactOptions struct {
 	// Mode is bolt.ModeAuto, ModeRewrite or ModePunch; empty for auto.
 	Mode string
 	// MaxPause is how long writers may be held up at a time. The last round is
-	// given up and another one made when it would take longer; only a disk that is
-	// slow to sync can exceed it.
+	// given up and another one made when it would take longer, by how long the
+	// rounds before have taken to commit and to sync: only one that is slower than
+	// those, such as for a disk that others keep busy, can exceed it.
 	MaxPause time.Duration
 	// FillPercent is how full the pages of the new file become, 0.1 to 1.
 	FillPercent float64
@@ -54,7 +55,9 @@ type CompactOptions struct {
 // store is closed, it cleans up and returns sdk.ErrCancelled. Whatever its error,
 // the store goes on as it was.
 //
-// The result's Pause is how long writers were held up in all.
+// The result's Before is the old file as it was replaced, which has grown by what was
+// written meanwhile. Its Pause is how long writers were held up in all, also where there is
+// an error.
 func (db *DB) Compact(ctx context.Context, o CompactOptions) (sdk.CompactResult, error) {
 	doing := "compact " + db.file
 	select {
@@ -160,28 +163,36 @@ func (db *DB) compactSwept(ctx context.Context, path string, o CompactOptions) (
 	if foreseen.ReclaimableBytes == 0 {
 		return noOp("no rewrite: it would give back next to nothing"), nil
 	}
-	var grown int64
+	var grown, pause = int64(0), time.Duration(0)
 	for attempt := 1; ; attempt++ {
 		c := &compaction{
 			db: db, old: db.current.Load(), path: path, options: o, size: size,
 			treeBytes: int64(foreseen.Metrics["tree_pages"] * foreseen.Metrics["page_size_bytes"]),
+			packed:    foreseen.AllocatedBytes - foreseen.ReclaimableBytes,
+			pause:     pause,
 		}
 		result, err := c.run(ctx)
 		grown += c.grown
+		pause, size = c.pause, c.size
 		switch {
-		case err == nil:
-			if grown > growthWorthTelling {
-				result.Note = join(result.Note, fmt.Sprintf("the old file grew by %s meanwhile, as the copy kept its pages", sdk.FormatBytes(grown)))
-			}
-			return result, nil
 		case errors.Is(err, rewrite.ErrNotSmaller):
-			return noOp("rewritten, but the new file was not smaller, so the old one was kept"), nil
-		case !errors.Is(err, errLost):
-			return result, err
-		case attempt == attempts:
-			return result, sdk.Errorf(sdk.ErrBusy, "compact %s: tried %d times, and each time %w", db.file, attempts, err).
+			result, err = noOp("rewritten, but the new file was not smaller, so the old one was kept"), nil
+		case errors.Is(err, errLost) && attempt < attempts:
+			if !errors.Is(err, errHeadroom) {
+				continue
+			}
+			if err = c.old.outgrown(ctx, c.watcher); err == nil {
+				continue
+			}
+		case errors.Is(err, errLost):
+			err = sdk.Errorf(sdk.ErrBusy, "compact %s: tried %d times, and each time %w", db.file, attempts, err).
 				WithHint("compact it when less is written and the machine is less busy, or open the store with a larger InitialMmapSize")
 		}
+		result.Pause = pause
+		if grown > growthWorthTelling {
+			result.Note = join(result.Note, fmt.Sprintf("the old file grew by %s meanwhile, as the copy kept its pages", sdk.FormatBytes(grown)))
+		}
+		return result, err
 	}
 }
 

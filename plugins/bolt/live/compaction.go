@@ -40,8 +40,9 @@ type compaction struct {
 	old       *generation
 	path      string // resolved
 	options   CompactOptions
-	size      sdk.Size
+	size      sdk.Size // of the store, the last time that it was looked at
 	treeBytes int64
+	packed    int64 // bytes that the copy is expected to have
 
 	ctx   context.Context
 	meter *rewrite.Meter
@@ -62,6 +63,7 @@ type compaction struct {
 	checked bool // by checkAll
 	rounds  int
 	synced  time.Duration // how long the last sync of the copy took
+	ending  ending        // of rounds
 	pause   time.Duration // writers were held up so far
 	holds   int           // so many times
 	grown   int64         // bytes, by the snapshots
@@ -75,7 +77,7 @@ func (c *compaction) run(ctx context.Context) (result sdk.CompactResult, err err
 	c.ctx = ctx
 	c.meter = rewrite.NewMeter(ctx, time.Now, c.options.Pace, c.options.Report)
 	c.meter.Yield(c.old.busy())
-	if c.source, err = os.OpenFile(c.path, os.O_RDWR, 0); err != nil {
+	if c.source, err = c.old.opens(c.path); err != nil {
 		return result, err
 	}
 	defer func() {
@@ -94,7 +96,7 @@ func (c *compaction) run(ctx context.Context) (result sdk.CompactResult, err err
 		return result, err
 	}
 	defer c.pins.giveUp()
-	c.watcher = c.old.watch(c.base.meta.Bytes(), func(why error) {
+	c.watcher = c.old.watch(c.base.meta.Bytes(), c.room, func(why error) {
 		c.pins.giveUp()
 		cancel(why)
 	})
@@ -103,7 +105,7 @@ func (c *compaction) run(ctx context.Context) (result sdk.CompactResult, err err
 		if !c.swapped { // it may be a panic of the application's, in Report
 			c.discard()
 		}
-		if why := context.Cause(ctx); err != nil && !c.swapped && errors.Is(why, errLost) {
+		if why := context.Cause(ctx); err != nil && !c.swapped && (errors.Is(why, errLost) || errors.Is(why, sdk.ErrNoSpace)) {
 			err = why // whatever reading pages that are used again has led to
 		}
 	}()
@@ -111,6 +113,25 @@ func (c *compaction) run(ctx context.Context) (result sdk.CompactResult, err err
 		return result, err
 	}
 	return c.catchUp()
+}
+
+// mostReserve of a disk, in bytes, is the application's: it is by how much bbolt
+// makes a file longer at a time.
+const mostReserve = 16 << 20
+
+// room is an error where the disk is about to be full: the application is not to
+// hear of it first. Half of what a rewrite has to find beside the copy is the
+// application's.
+func (c *compaction) room() error {
+	free, err := replace.FreeSpace(c.source)
+	if err != nil {
+		return err
+	}
+	if reserve := min(mostReserve, c.packed/20); free < reserve {
+		return sdk.Errorf(sdk.ErrNoSpace, "compact %s: given up, as %s are left on the disk and the application needs them to write", c.path, sdk.FormatBytes(free)).
+			WithHint("free space where the store lies and try again, or use mode %q, which needs no space", bolt.ModePunch)
+	}
+	return nil
 }
 
 func (c *compaction) snapshot() (*snapshot, error) {
@@ -233,12 +254,18 @@ func (c *compaction) sync() error {
 	return nil
 }
 
-// smaller makes sure that the copy is of use still.
+// smaller makes sure that the copy is of use still: both files grow by what is
+// written meanwhile.
 func (c *compaction) smaller() error {
+	now, err := c.source.Stat()
+	if err != nil {
+		return err
+	}
 	info, err := c.temp.File.Stat()
 	if err != nil {
 		return err
 	}
+	c.size = sizeOf(now)
 	if sizeOf(info).AllocatedBytes > c.size.AllocatedBytes-int64(c.base.meta.PageSize) {
 		return rewrite.ErrNotSmaller
 	}

@@ -119,7 +119,10 @@ func (db *DB) openFirst(path string) (*generation, error) {
 		inner, err := bbolt.Open(path, db.mode, &o)
 		now, lookErr := os.Stat(path)
 		if opened == nil || lookErr != nil || os.SameFile(opened, now) || errors.Is(err, berrors.ErrTimeout) {
-			return &generation{db: inner, mapped: mappedBytes(max(size, int64(o.InitialMmapSize)))}, err
+			if err != nil {
+				return nil, err
+			}
+			return newGeneration(inner, opened, mappedBytes(max(size, int64(o.InitialMmapSize)))), nil
 		}
 		if err == nil {
 			if err := inner.Close(); err != nil {
@@ -298,7 +301,14 @@ func (db *DB) GoString() string { return fmt.Sprintf("live.DB{path:%q}", db.Path
 
 // Info is that of the current generation, as bbolt.DB.Info: the memory that it
 // points to is unmapped when a compaction has replaced that.
-func (db *DB) Info() *bbolt.Info { return db.current.Load().db.Info() }
+func (db *DB) Info() *bbolt.Info {
+	g, err := db.enter(false)
+	if err != nil {
+		panic(err) // as bbolt does
+	}
+	defer g.leave()
+	return g.db.Info()
+}
 
 // Logger that was given to Open.
 func (db *DB) Logger() bbolt.Logger { return db.options.Logger }

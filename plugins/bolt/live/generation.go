@@ -10,11 +10,17 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/wringdb/wring/plugins/bolt/internal/replace"
+	"github.com/wringdb/wring/sdk"
 )
 
 // generation is the store between two compactions.
 type generation struct {
 	db *bbolt.DB
+	// info tells its file from others; nil where that is not known.
+	info     os.FileInfo
+	pageSize int
 	// mapped is how much of the file bbolt has mapped at least, in bytes.
 	mapped int64
 	// file is the old file, when it has been replaced and spoilt.
@@ -29,11 +35,34 @@ type generation struct {
 	before bbolt.Stats
 }
 
+func newGeneration(db *bbolt.DB, info os.FileInfo, mapped int64) *generation {
+	return &generation{db: db, info: info, pageSize: db.Info().PageSize, mapped: mapped}
+}
+
 // stats of read transactions. They are in order with bbolt's while as many have
 // changed as were changing.
 type stats struct{ begun, open, changing, changed atomic.Int64 }
 
 func (g *generation) leave() { g.begins.Add(-1) }
+
+// opens opens the generation's file for reading and writing, and makes sure that it
+// is the one that lies at path.
+func (g *generation) opens(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !os.SameFile(info, g.info) {
+		err = sdk.Errorf(sdk.ErrNotFound, "%s: %w: the application has another file open", path, replace.ErrChanged).
+			WithHint("what the application writes goes to a file that has no name any more; copy its content out (bbolt.Tx.WriteTo), or let it open the store anew")
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
 
 // pollEvery is how often is looked whether a generation can be closed.
 const pollEvery = time.Millisecond
@@ -130,7 +159,7 @@ func (db *DB) retire(g *generation) {
 		time.Sleep(wait)
 	}
 	if g.file != nil {
-		shrink(g.file)
+		shrink(g.file, max(leastShrunk, 2*int64(g.pageSize)))
 		_ = g.file.Close() // nothing of it is wanted any more
 	}
 	err := g.db.Close()
@@ -148,14 +177,15 @@ func (db *DB) retire(g *generation) {
 const (
 	shrinkBy   = 16 << 20
 	shrinkRest = 2 * time.Millisecond
-	// shrunk is what is left. Whoever waits for the lock of the old file is to find
-	// metas that are spoilt: of an empty file bbolt would make a new store.
-	shrunk = 64 << 10
+	// leastShrunk is what is left, or both meta pages where they are larger. Whoever
+	// waits for the lock of the old file is to find metas that are spoilt: of an empty
+	// file bbolt would make a new store.
+	leastShrunk = 64 << 10
 )
 
-// shrink does that for a file without a name. It is an aid: what fails here is
-// done by the last descriptor that is closed.
-func shrink(f *os.File) {
+// shrink does that for a file without a name, down to so many bytes. It is an aid:
+// what fails here is done by the last descriptor that is closed.
+func shrink(f *os.File, shrunk int64) {
 	info, err := f.Stat()
 	if err != nil || !nameless(info) {
 		return
@@ -188,6 +218,7 @@ func (db *DB) Close() error {
 	db.mu.Unlock()
 	db.compact <- struct{}{} // until the compaction has ended; no other begins
 	last := db.current.Swap(nil)
+	last.drain() // a call that was given up, such as Sync, may not have ended
 	err := last.db.Close()
 	db.closing.Wait()
 	db.mu.Lock()

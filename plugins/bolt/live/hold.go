@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -26,8 +27,10 @@ func lockWriters(ctx context.Context, g *generation, path string, meter *rewrite
 	waiting, cancel := context.WithTimeout(ctx, writerWait)
 	defer cancel()
 	taken := make(chan begun)
+	g.begins.Add(1) // it may be left behind, and nobody may spoil the file before it has begun
 	go func() {
 		tx, err := g.db.Begin(true)
+		g.leave()
 		select {
 		case taken <- begun{tx, err}:
 		case <-waiting.Done():
@@ -78,12 +81,12 @@ func (c *compaction) hold() (result sdk.CompactResult, err error) {
 		return result, err
 	}
 	began := time.Now()
-	release := func() {
+	release := sync.OnceFunc(func() {
 		_ = lock.Rollback() // its error would be that it has ended
 		c.pause += time.Since(began)
 		c.holds++
-	}
-	if err := c.lastRound(began); err != nil {
+	})
+	if err := c.lastRound(began, release); err != nil {
 		release()
 		return result, err
 	}
@@ -104,7 +107,7 @@ func (c *compaction) hold() (result sdk.CompactResult, err error) {
 	}
 	c.swapped = true
 	r.Poison = rewrite.Poison(c.base.meta)
-	next := &generation{db: c.next, mapped: c.mapped}
+	next := newGeneration(c.next, info, c.mapped)
 	c.next = nil
 	var left error
 	c.db.swap(next, release, func() {
@@ -120,8 +123,9 @@ func (c *compaction) hold() (result sdk.CompactResult, err error) {
 	return c.result(sizeOf(info), left)
 }
 
-// lastRound brings over what was written before the writers were held up.
-func (c *compaction) lastRound(began time.Time) error {
+// lastRound brings over what was written before the writers were held up. When that
+// takes too long it lets them go on and returns errLate.
+func (c *compaction) lastRound(began time.Time, release func()) error {
 	// From here on no page is used again. That the watcher gave the base up may be
 	// because it could not begin a transaction in time.
 	if c.pins.lost() {
@@ -131,22 +135,67 @@ func (c *compaction) lastRound(began time.Time) error {
 	if err != nil {
 		return err
 	}
-	most := c.options.MaxPause - min(c.synced, c.options.MaxPause/2)
-	deadline := func() error {
-		if time.Since(began) > most {
-			return errLate
-		}
-		return c.ctx.Err()
+	l := &limit{
+		ctx: c.ctx, end: began.Add(c.options.MaxPause - min(c.synced, c.options.MaxPause/2)),
+		ending: c.ending, release: release,
 	}
-	if err := c.round(to, deadline); err != nil {
+	if err := c.round(to, l); err != nil {
 		c.pins.drop(to)
 		return err
 	}
 	c.advance(to)
-	if err := deadline(); err != nil {
+	if err := l.reached(0); err != nil {
 		return err
 	}
 	return c.smaller()
+}
+
+// limit is that of a round that holds writers up.
+type limit struct {
+	ctx context.Context
+	// end is when the round must be over.
+	end    time.Time
+	ending ending
+	// release lets the writers go on.
+	release func()
+}
+
+// reached is errLate when there is no time left to end a round that has read so
+// many bytes.
+func (l *limit) reached(bytes int64) error {
+	if time.Now().Add(l.ending.of(bytes)).After(l.end) {
+		return errLate
+	}
+	return l.ctx.Err()
+}
+
+// committed is called between commit and check. What is written by then stays in
+// the copy, but for a check that would come too late nobody has to wait.
+func (l *limit) committed() {
+	if time.Now().After(l.end) {
+		l.release()
+	}
+}
+
+// ending is how long the end of a round takes, its commit and check, as far as has
+// been seen.
+type ending struct {
+	least   time.Duration // whatever it has read
+	perByte float64       // and what comes on top, in nanoseconds
+}
+
+func (e *ending) saw(bytes int64, took time.Duration) {
+	if e.least == 0 || took < e.least {
+		e.least = took
+	}
+	e.perByte = float64(took-e.least) / float64(max(1, bytes))
+}
+
+func (e *ending) of(bytes int64) time.Duration {
+	if bytes == 0 {
+		return 0 // nothing to end
+	}
+	return e.least + time.Duration(e.perByte*float64(bytes))
 }
 
 // seal gives both metas of the copy the same content, and the numbers of the

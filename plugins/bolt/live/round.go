@@ -89,9 +89,9 @@ func (c *compaction) checkAll() error {
 }
 
 // round brings the copy from the base to a later snapshot, and proves from the
-// copy's pages that it has changed as the store has. A deadline makes it one
-// transaction, which is rolled back when it is passed.
-func (c *compaction) round(to *snapshot, deadline func() error) error {
+// copy's pages that it has changed as the store has. A limit makes it one
+// transaction, which is rolled back when that is reached before its commit.
+func (c *compaction) round(to *snapshot, l *limit) error {
 	if c.base.meta.Root == to.meta.Root {
 		return nil // nothing has changed, and the copy's numbers stay behind
 	}
@@ -101,7 +101,7 @@ func (c *compaction) round(to *snapshot, deadline func() error) error {
 	}
 	defer unmapNow()
 	from := &page.File{R: c.source, Data: now.Data, Meta: c.base.meta}
-	b := &copyWriter{c: c, deadline: deadline}
+	b := &copyWriter{c: c, limit: l}
 	defer b.rollback()
 	var changed content.Sum
 	if err := c.contain("read", func() (err error) {
@@ -123,11 +123,11 @@ func (c *compaction) round(to *snapshot, deadline func() error) error {
 // copyWriter applies a difference to the copy in transactions of bounded size.
 type copyWriter struct {
 	diff.Applier
-	c        *compaction
-	deadline func() error // nil for a round that takes its time
-	tx       *bbolt.Tx
-	bytes    int64
-	changed  content.Sum // of the copy, by its own pages
+	c       *compaction
+	limit   *limit // nil for a round that takes its time
+	tx      *bbolt.Tx
+	bytes   int64
+	changed content.Sum // of the copy, by its own pages
 }
 
 func (b *copyWriter) begin() (err error) {
@@ -148,11 +148,15 @@ func (b *copyWriter) rollback() {
 // commit also finds out from the copy what the transaction has changed there.
 // Its pages are as they were before, until the next one is committed.
 func (b *copyWriter) commit() error {
+	began := time.Now()
 	// After a panic rollback still finds it open: Close would wait for it.
 	if err := b.tx.Commit(); err != nil {
 		return fmt.Errorf("write %s: %w", b.c.temp.Path, err)
 	}
 	b.tx = nil
+	if b.limit != nil {
+		b.limit.committed()
+	}
 	metas, err := page.ReadMetas(b.c.temp.File, b.c.base.meta.PageSize)
 	if err != nil {
 		return err
@@ -169,14 +173,17 @@ func (b *copyWriter) commit() error {
 	from := &page.File{R: to.R, Data: to.Data, Meta: was}
 	changed, err := diff.Between(from, to, nothing{}, diff.Config{})
 	b.changed.Add(changed)
+	if b.limit == nil {
+		b.c.ending.saw(b.bytes, time.Since(began))
+	}
 	return err
 }
 
 // read accounts for a node.
 func (b *copyWriter) read(bytes int64) error {
 	b.bytes += bytes
-	if b.deadline != nil {
-		return b.deadline()
+	if b.limit != nil {
+		return b.limit.reached(b.bytes)
 	}
 	return b.c.meter.Add(bytes, bytes, bytes)
 }
@@ -186,7 +193,7 @@ func (b *copyWriter) more() error {
 	switch {
 	case b.bytes < batchBytes:
 		return nil
-	case b.deadline != nil:
+	case b.limit != nil:
 		return errLate
 	}
 	if err := b.commit(); err != nil {
@@ -209,6 +216,37 @@ func (b *copyWriter) Delete(key []byte) error {
 		return err
 	}
 	return b.Applier.Delete(key)
+}
+
+// bucketBytes is about what bbolt keeps in memory for each bucket that a
+// transaction has opened, beside what is read of it.
+const bucketBytes = 1 << 10
+
+// Create implements diff.Visitor.
+func (b *copyWriter) Create(name []byte, sequence uint64) error {
+	if err := b.more(); err != nil {
+		return err
+	}
+	b.bytes += bucketBytes
+	return b.Applier.Create(name, sequence)
+}
+
+// DeleteBucket implements diff.Visitor.
+func (b *copyWriter) DeleteBucket(name []byte) error {
+	if err := b.more(); err != nil {
+		return err
+	}
+	b.bytes += bucketBytes
+	return b.Applier.DeleteBucket(name)
+}
+
+// Enter implements diff.Visitor.
+func (b *copyWriter) Enter(name []byte, sequence *uint64) error {
+	if err := b.more(); err != nil {
+		return err
+	}
+	b.bytes += bucketBytes
+	return b.Applier.Enter(name, sequence)
 }
 
 // nothing is a diff.Visitor for who wants the sum alone.

@@ -1,6 +1,7 @@
 package live
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"sync"
@@ -31,7 +32,7 @@ func (g *generation) snapshot(file *os.File) (*snapshot, error) {
 			return nil, err
 		}
 		s := &snapshot{release: sync.OnceFunc(func() { g.unpin(tx) })}
-		meta, err := metaOf(file, tx, g.db.Info().PageSize)
+		meta, err := metaOf(file, tx, g.pageSize)
 		if err != nil {
 			s.release()
 			return nil, err
@@ -122,8 +123,9 @@ func (p *pins) lost() bool {
 type watcher struct {
 	g     *generation
 	lost  func(why error)
-	least int64 // bytes mapped at least
-	from  int64 // high-water mark in the beginning, in bytes
+	room  func() error // an error where there is none on the disk
+	least int64        // bytes mapped at least
+	from  int64        // high-water mark in the beginning, in bytes
 
 	quit, done chan struct{}
 	once       sync.Once // closes quit
@@ -140,13 +142,15 @@ const (
 	// leastHeadroom is how many bytes a file may come near to the end of what is
 	// mapped. Half of what is left in the beginning is kept where that is less.
 	leastHeadroom = 8 << 20
+	// lookAtDisk is at which of so many looks the free space is looked at, too.
+	lookAtDisk = 20
 )
 
 // watch calls lost, once, when snapshots of a generation must be given up.
-func (g *generation) watch(size int64, lost func(why error)) *watcher {
+func (g *generation) watch(size int64, room func() error, lost func(why error)) *watcher {
 	w := &watcher{
-		g: g, lost: lost, from: size, highest: size,
-		least: max(g.mapped, mappedBytes(size+int64(g.db.Info().PageSize))),
+		g: g, lost: lost, room: room, from: size, highest: size,
+		least: max(g.mapped, mappedBytes(size+int64(g.pageSize))),
 		quit:  make(chan struct{}), done: make(chan struct{}),
 	}
 	go w.run()
@@ -158,11 +162,17 @@ func (w *watcher) run() {
 	headroom := min(leastHeadroom, (w.least-w.from)/2)
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
-	for {
+	for looks := 0; ; looks++ {
 		select {
 		case <-w.quit:
 			return
 		case <-ticker.C:
+		}
+		if looks%lookAtDisk == 0 {
+			if err := w.room(); err != nil {
+				w.lost(err)
+				return
+			}
 		}
 		size, ok := w.look()
 		w.mu.Lock()
@@ -203,6 +213,28 @@ func (w *watcher) look() (size int64, ok bool) {
 	case <-late.C:
 		return 0, false
 	}
+}
+
+// A store that is about to outgrow what is mapped of it is better copied once it
+// has: bbolt maps twice as much then.
+const (
+	outgrowWait = 5 * time.Second
+	outgrowLook = 50 * time.Millisecond
+)
+
+// outgrown waits for that, for a while, after the snapshots had to be given up.
+func (g *generation) outgrown(ctx context.Context, w *watcher) error {
+	for end := time.Now().Add(outgrowWait); time.Now().Before(end); {
+		if size, ok := w.look(); ok && size > w.least {
+			return nil
+		}
+		select {
+		case <-time.After(outgrowLook):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // stop returns by how many bytes the store has grown. It may be called again.

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/wringdb/wring/plugins/bolt/bolttest"
+	"github.com/wringdb/wring/plugins/bolt/internal/replace"
 	"github.com/wringdb/wring/plugins/bolt/internal/page"
 	"github.com/wringdb/wring/plugins/bolt/internal/probe"
 	"github.com/wringdb/wring/plugins/bolt/internal/punch"
@@ -228,7 +229,7 @@ func TestPunchOnAFullFileSystem(t *testing.T) {
 	content := digestOf(t, path)
 
 	f, m := probed(t, path)
-	free, err := freeSpace(f)
+	free, err := replace.FreeSpace(f)
 	if err != nil || free != 0 {
 		t.Fatalf("%d bytes are free, error %v", free, err)
 	}

@@ -19,10 +19,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/wringdb/wring/plugins/bolt/bolttest"
-	"github.com/wringdb/wring/plugins/bolt/internal/replace"
 	"github.com/wringdb/wring/plugins/bolt/internal/page"
 	"github.com/wringdb/wring/plugins/bolt/internal/probe"
 	"github.com/wringdb/wring/plugins/bolt/internal/punch"
+	"github.com/wringdb/wring/plugins/bolt/internal/replace"
 	"github.com/wringdb/wring/sdk"
 )
 

@@ -96,7 +96,7 @@ func (c *compaction) run(ctx context.Context) (sdk.CompactResult, error) {
 	if !worth(view, all) {
 		result.After = result.Before
 		result.NoOp = true
-		result.Note = "no tables overlap and none is thick with tombstones"
+		result.Note = "no tables overlap, and none is thick with tombstones or with versions that only a snapshot needed"
 		return result, nil
 	}
 	if err := c.preflight(view, all); err != nil {
@@ -136,8 +136,9 @@ func (c *compaction) viewing() viewing {
 
 // worth says whether there is anything that compaction changes.
 func worth(v *view, all []engine.Region) bool {
+	tree := v.tree()
 	for _, r := range all {
-		if r.Rewritten() && len(r.Tables) > 0 {
+		if tree.Rewrites(r) && len(r.Tables) > 0 {
 			return true
 		}
 	}

@@ -169,7 +169,7 @@ func (v *view) close() {
 }
 
 func (v *view) tree() *engine.Tree {
-	return &engine.Tree{DB: v.db, Comparer: v.own.comparer(), Levels: v.levels, Pending: v.pending}
+	return &engine.Tree{DB: v.db, Comparer: v.own.comparer(), Levels: v.levels, Pending: v.pending, Forced: true}
 }
 
 func (v *view) regions() []engine.Region { return v.tree().Regions() }

@@ -116,18 +116,37 @@ func (c *compaction) compactRanges(ctx context.Context, db *pebbledb.DB, own *ow
 	}
 	comparer := own.comparer()
 	var steps []engine.KeyRange
+	var forced []engine.Region
 	var total int64
 	for _, r := range engine.Regions(comparer.Compare, levels, nil) {
-		if !r.Compactable() {
-			continue
-		}
-		for _, step := range r.Steps(comparer.Compare, stepBytes) {
-			steps = append(steps, step)
-			total += step.Bytes
+		switch {
+		case r.Forcible():
+			forced = append(forced, r)
+			total += r.Bytes()
+		case r.Compactable():
+			for _, step := range r.Steps(comparer.Compare, stepBytes) {
+				steps = append(steps, step)
+				total += step.Bytes
+			}
 		}
 	}
 	c.Tell("compact", 0, total)
 	var done int64
+	for _, r := range forced {
+		written := c.traffic.written.Load()
+		ok, err := r.Force(ctx, db, comparer, reportEvery, func() error {
+			c.Tell("compact", done+min(r.Bytes(), c.traffic.written.Load()-written), total)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if !ok {
+			c.notes = append(c.notes, engine.NoteNoRoom)
+		}
+		done += r.Bytes()
+		c.Tell("compact", done, total)
+	}
 	for _, step := range steps {
 		if err := ctx.Err(); err != nil {
 			return err

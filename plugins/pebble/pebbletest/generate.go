@@ -32,6 +32,14 @@ const (
 	// Bottom has its dead space nowhere but in the lowest level: a snapshot was
 	// open while the store was compacted.
 	Bottom Shape = "bottom"
+	// Held has its dead space in the lowest level too, as versions that were
+	// overwritten while a snapshot was open, and no tombstones.
+	Held Shape = "held"
+	// Expired has keys that begin with a day, of which the first days were dropped,
+	// each by a range tombstone.
+	Expired Shape = "expired"
+	// Empty has no keys; LiveBytes does not matter.
+	Empty Shape = "empty"
 )
 
 // Spec describes a store.
@@ -148,6 +156,9 @@ func (s Spec) options() *pebbledb.Options {
 	return o
 }
 
+// expiredDays are the days that an Expired store was written for.
+const expiredDays = 32
+
 // Key is the i-th key of every generated store.
 func Key(i int) []byte { return fmt.Appendf(nil, "user/%012d/profile", i) }
 
@@ -197,6 +208,23 @@ func (w *writer) fill() {
 				w.set(i)
 			}
 		}
+	case Expired:
+		day := max(1, (live+dead)/expiredDays)
+		w.sets(live + dead)
+		w.rangeKeys(live + dead)
+		w.compact(live + dead)
+		for from := 0; from+day <= dead; from += day {
+			w.do(w.db.DeleteRange(Key(from), Key(from+day), pebbledb.NoSync))
+		}
+	case Held:
+		w.sets(live)
+		snapshot := w.db.NewSnapshot()
+		for range dead {
+			w.set(w.rng.IntN(live))
+		}
+		w.compact(live)
+		w.do(snapshot.Close())
+	case Empty:
 	case Bottom:
 		w.sets(live + dead)
 		snapshot := w.db.NewSnapshot()

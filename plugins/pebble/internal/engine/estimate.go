@@ -1,6 +1,7 @@
 package engine
 
-// estimate goes by the tables' properties alone. Tombstones kill an entry each.
+// estimate goes by the tables' properties alone. Tombstones kill an entry each, and
+// versions that only a snapshot needed are taken for dead.
 // Writes above the lowest level are new keys or overwrite old ones, which nobody
 // counts: the middle between none and all of them is taken.
 func estimate(rewritten []Region) survey {
@@ -19,10 +20,12 @@ func estimate(rewritten []Region) survey {
 type bounds struct{ least, most int64 }
 
 func (r Region) estimate() bounds {
+	var pinned float64 // bytes
 	var upper, lower, tombstones, upperEntries, lowerEntries int64
 	var ranges bool
 	lowest := LowestLevel(r.Tables)
 	for _, t := range r.Tables {
+		pinned += t.Pinned() * float64(t.Size)
 		points := int64(t.Props.NumDeletions - t.Props.NumRangeDeletions)
 		ranges = ranges || t.Props.NumRangeDeletions > 0
 		tombstones += points
@@ -36,7 +39,8 @@ func (r Region) estimate() bounds {
 	}
 	entries := max(1, upperEntries+lowerEntries)
 	share := func(n int64) int64 { return int64(float64(upper+lower) * min(1, float64(n)/float64(entries))) }
-	most := upper + lower - share(min(tombstones, lowerEntries))
+	// Those that have tombstones above them in the same table are counted by both.
+	most := upper + lower - max(int64(pinned), share(min(tombstones, lowerEntries)))
 	least := most - share(min(upperEntries, lowerEntries))
 	if ranges {
 		least = min(least, upper) // a range tombstone may cover all below it

@@ -27,10 +27,16 @@ type Tree struct {
 	// Passive is set for a store without automatic compactions, in which lone
 	// tables of the lowest level stay as they are.
 	Passive bool
+	// Forced is set for a store that nobody else writes to, in which regions that are
+	// Forcible are rewritten too.
+	Forced bool
 }
 
 // Rewrites says whether a compaction of the store writes the region anew.
 func (t *Tree) Rewrites(r Region) bool {
+	if t.Forced && r.Forcible() {
+		return true
+	}
 	return r.Rewritten() && (!t.Passive || r.Pending || r.Compactable())
 }
 

@@ -35,6 +35,13 @@ func (r Region) Compactable() bool {
 	return r.Rewritten() && (len(r.Tables) > 1 || r.Tables[0].Level != Bottom)
 }
 
+// Forcible says whether the region is a lone table of the lowest level that is thick
+// with versions which only a snapshot needed. Pebble has no reason to rewrite it,
+// and can be given one by Force.
+func (r Region) Forcible() bool {
+	return !r.Rewritten() && r.Tables[0].Level == Bottom && r.Tables[0].Pinned() > pinnedThick
+}
+
 // Regions splits a store's key space. Pending writes may be nil.
 func Regions(compare pebbledb.Compare, levels [][]Table, pending *Pending) []Region {
 	tables := slices.Concat(levels...)

@@ -34,6 +34,17 @@ func (t Table) RawBytes() int64 { return int64(t.Props.RawKeySize + t.Props.RawV
 // it is in the lowest level: more than a tenth of the entries.
 func (t Table) Elidable() bool { return t.Props.NumDeletions*10 > t.Props.NumEntries }
 
+// Pinned is which part of the table's keys and values only a snapshot needed when
+// it was written: older versions, which are dead once that is closed. From 0 to 1.
+func (t Table) Pinned() float64 {
+	pinned := t.Props.SnapshotPinnedKeySize + t.Props.SnapshotPinnedValueSize
+	return min(1, float64(pinned)/float64(max(1, t.RawBytes())))
+}
+
+// pinnedThick is from which part on a table is rewritten for that: the tenth at
+// which Pebble does for tombstones.
+const pinnedThick = 0.1
+
 // ReadLevels lists the tables by level, each level in key order.
 func ReadLevels(db *pebbledb.DB) ([][]Table, error) {
 	infos, err := db.SSTables(pebbledb.WithProperties())

@@ -112,6 +112,7 @@ func (b *backend) Describe(context.Context) (sdk.Description, error) {
 			Modes:               []string{modeRanges},
 			Verifies:            true,
 			MeasuresWithoutLock: true,
+			LimitsRate:          true,
 		},
 		Options: sdk.Schema{{
 			Name: optionFilterBits,

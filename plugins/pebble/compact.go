@@ -48,6 +48,9 @@ func (b *backend) Compact(ctx context.Context, req sdk.CompactRequest, report fu
 		watch:   newWatch(),
 	}
 	c.Report, c.Traffic = report, c.traffic.bytes
+	// A cancelled call waits no longer; what it does then fails by itself, or must
+	// not fail.
+	c.traffic.wait = func(bytes int64) { _ = req.Pace.Wait(ctx, bytes) }
 	result, stuck, err := apart(ctx, c.watch, c.Beat, func() (sdk.CompactResult, error) {
 		result, err := c.run(ctx)
 		if !c.watch.broken.Load() {

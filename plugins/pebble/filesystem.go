@@ -15,8 +15,12 @@ import (
 	"github.com/wringdb/wring/plugins/pebble/internal/engine"
 )
 
-// traffic counts the bytes of one call.
-type traffic struct{ read, written atomic.Int64 }
+// traffic counts the bytes of one call, and keeps those of tables to its rate.
+type traffic struct {
+	read, written atomic.Int64
+	// wait holds up who has read or written so many bytes of a table; may be nil.
+	wait func(bytes int64)
+}
 
 func (t *traffic) bytes() (read, written int64) { return t.read.Load(), t.written.Load() }
 
@@ -54,7 +58,7 @@ func (f *readOnlyFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error)
 		f.replayed[base] = true
 		f.mu.Unlock()
 	}
-	return &countedFile{File: inner, traffic: f.traffic, readable: f.cancelled}, nil
+	return &countedFile{File: inner, traffic: f.traffic, paced: isTable(name), readable: f.cancelled}, nil
 }
 
 func (f *readOnlyFS) List(dir string) ([]string, error) {
@@ -183,7 +187,7 @@ func (f *workFS) wrap(name string) func(vfs.File, error) (vfs.File, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &countedFile{File: inner, traffic: f.traffic, writable: func() error { return f.check(name) }}, nil
+		return &countedFile{File: inner, traffic: f.traffic, paced: isTable(name), writable: func() error { return f.check(name) }}, nil
 	}
 }
 
@@ -191,6 +195,7 @@ func (f *workFS) wrap(name string) func(vfs.File, error) (vfs.File, error) {
 type countedFile struct {
 	vfs.File
 	traffic *traffic
+	paced   bool // it keeps to the rate
 	// readable and writable are asked before each read or write; may be nil.
 	readable, writable func() error
 }
@@ -207,7 +212,7 @@ func (f *countedFile) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := f.File.Read(p)
-	f.traffic.read.Add(int64(n))
+	f.moved(&f.traffic.read, n)
 	return n, err
 }
 
@@ -216,7 +221,7 @@ func (f *countedFile) ReadAt(p []byte, offset int64) (int, error) {
 		return 0, err
 	}
 	n, err := f.File.ReadAt(p, offset)
-	f.traffic.read.Add(int64(n))
+	f.moved(&f.traffic.read, n)
 	return n, err
 }
 
@@ -225,8 +230,15 @@ func (f *countedFile) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := f.File.Write(p)
-	f.traffic.written.Add(int64(n))
+	f.moved(&f.traffic.written, n)
 	return n, err
+}
+
+func (f *countedFile) moved(count *atomic.Int64, bytes int) {
+	count.Add(int64(bytes))
+	if f.paced && f.traffic.wait != nil {
+		f.traffic.wait(int64(bytes))
+	}
 }
 
 var (

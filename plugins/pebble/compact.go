@@ -167,15 +167,22 @@ func (c *compaction) preflight(v *view, all []engine.Region) error {
 			largest = max(largest, step.Bytes)
 		}
 	}
-	need += largest + largest/10
+	return c.room("the largest step", need+roomFor(largest))
+}
+
+// roomFor is how much a step needs beside its input.
+func roomFor(bytes int64) int64 { return bytes + bytes/10 }
+
+// room is an error where less is free than what needs it.
+func (c *compaction) room(what string, need int64) error {
 	usage, err := c.fs.GetDiskUsage(c.path)
 	if err != nil {
 		return fmt.Errorf("look for free space at %s: %w", c.path, err)
 	}
 	if free := int64(min(usage.AvailBytes, 1<<62)); free < need {
-		return sdk.Errorf(sdk.ErrNoSpace, "compact %s: the largest step needs %s, and %s are free",
-			c.path, sdk.FormatBytes(need), sdk.FormatBytes(free)).
-			WithHint("free space on the store's file system")
+		return sdk.Errorf(sdk.ErrNoSpace, "compact %s: %s needs %s, and %s are free",
+			c.path, what, sdk.FormatBytes(need), sdk.FormatBytes(free)).
+			WithHint("free space on the store's file system; what was compacted until then stays so")
 	}
 	return nil
 }

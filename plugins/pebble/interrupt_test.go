@@ -152,6 +152,43 @@ func TestPreflight(t *testing.T) {
 	sameFiles(t, before, files(t, path))
 }
 
+// TestDiskFillsUp has a file system that others fill while a store is compacted in
+// steps: the next one is not begun, and those before it stay done.
+func TestDiskFillsUp(t *testing.T) {
+	path := generate(t, pebbletest.Spec{Shape: pebbletest.Held, LiveBytes: 4 << 20, Adjust: smallTables})
+	digest, _ := contentOf(t, path)
+	before := measure(t, path, sdk.DepthExact)
+	full := &fillingFS{FS: vfs.Default}
+	b := newBackend(Config{})
+	b.fs = full
+	_, err := b.Compact(t.Context(), sdk.CompactRequest{Store: sdk.Store{Path: path}}, func(p sdk.Progress) {
+		full.full.Store(full.full.Load() || p.Phase == "compact" && p.Done > 0)
+	})
+	if !errors.Is(err, sdk.ErrNoSpace) || !strings.Contains(err.Error(), "the next table needs") {
+		t.Fatalf("error %v, want %v", err, sdk.ErrNoSpace)
+	}
+	after := measure(t, path, sdk.DepthExact)
+	if after.AllocatedBytes >= before.AllocatedBytes || after.ReclaimableBytes == 0 {
+		t.Errorf("%d bytes before, %d after with %d reclaimable: want some of the steps", before.AllocatedBytes, after.AllocatedBytes, after.ReclaimableBytes)
+	}
+	if got, _ := contentOf(t, path); got != digest {
+		t.Error("content changed")
+	}
+}
+
+// fillingFS becomes full.
+type fillingFS struct {
+	vfs.FS
+	full atomic.Bool
+}
+
+func (f *fillingFS) GetDiskUsage(path string) (vfs.DiskUsage, error) {
+	if f.full.Load() {
+		return fullFS{}.GetDiskUsage(path)
+	}
+	return f.FS.GetDiskUsage(path)
+}
+
 type fullFS struct{ vfs.FS }
 
 func (fullFS) GetDiskUsage(string) (vfs.DiskUsage, error) {

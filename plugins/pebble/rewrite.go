@@ -133,6 +133,9 @@ func (c *compaction) compactRanges(ctx context.Context, db *pebbledb.DB, own *ow
 	c.Tell("compact", 0, total)
 	var done int64
 	for _, r := range forced {
+		if err := c.room("the next table", roomFor(r.Bytes())); err != nil {
+			return err
+		}
 		written := c.traffic.written.Load()
 		ok, err := r.Force(ctx, db, comparer, reportEvery, func() error {
 			c.Tell("compact", done+min(r.Bytes(), c.traffic.written.Load()-written), total)
@@ -155,6 +158,9 @@ func (c *compaction) compactRanges(ctx context.Context, db *pebbledb.DB, own *ow
 		if !ok {
 			c.notes = append(c.notes, engine.NoteSingleKey)
 			continue
+		}
+		if err := c.room("the next step", roomFor(step.Bytes)); err != nil {
+			return err
 		}
 		written := c.traffic.written.Load()
 		err := step.Compact(ctx, db, reportEvery, func() error {

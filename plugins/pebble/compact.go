@@ -81,6 +81,7 @@ type compaction struct {
 	lock    *pebbledb.Lock
 	bits    float64 // of filters; 0 for what the tables have
 	watch   *watch
+	working *workFS // of the store when it is open for writing
 	notes   []string
 	traffic traffic
 	engine.Progress

@@ -152,6 +152,34 @@ func TestPreflight(t *testing.T) {
 	sameFiles(t, before, files(t, path))
 }
 
+// TestCancelForced cancels when Pebble is about to flush what forces a table to be
+// rewritten: that flush must not fail, or it would be tried for ever.
+func TestCancelForced(t *testing.T) {
+	path := generate(t, pebbletest.Spec{Shape: pebbletest.Held, LiveBytes: 2 << 20, Adjust: smallTables})
+	digest, _ := contentOf(t, path)
+	ctx, cancel := context.WithCancel(t.Context())
+	var compacting atomic.Bool
+	b := newBackend(Config{})
+	b.fs = &hookFS{FS: vfs.Default, hook: func(operation, name string) error {
+		if compacting.Load() && operation == "create" && strings.HasSuffix(name, ".log") {
+			cancel()
+		}
+		return nil
+	}}
+	_, err := b.Compact(ctx, sdk.CompactRequest{Store: sdk.Store{Path: path}}, func(p sdk.Progress) {
+		compacting.Store(p.Phase == "compact")
+	})
+	if !errors.Is(err, sdk.ErrCancelled) || ctx.Err() == nil {
+		t.Errorf("error %v, want %v", err, sdk.ErrCancelled)
+	}
+	if got, _ := contentOf(t, path); got != digest {
+		t.Error("content changed")
+	}
+	if result := compact(t, path); result.ReclaimedBytes <= 0 {
+		t.Errorf("%+v", result)
+	}
+}
+
 // TestDiskFillsUp has a file system that others fill while a store is compacted in
 // steps: the next one is not begun, and those before it stay done.
 func TestDiskFillsUp(t *testing.T) {

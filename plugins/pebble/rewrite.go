@@ -54,12 +54,12 @@ func (c *compaction) open(ctx context.Context, own *ownOptions, automatic bool, 
 	if err := ctx.Err(); err != nil {
 		return sdk.Errorf(sdk.ErrCancelled, "compact %s: %w", c.path, err)
 	}
-	fs := &workFS{FS: c.fs, traffic: &c.traffic, options: own.text, cancelled: ctx.Err, watch: c.watch}
+	c.working = &workFS{FS: c.fs, traffic: &c.traffic, options: own.text, cancelled: ctx.Err, watch: c.watch}
 	// What is in the log is flushed at the first opening, with nothing else going
 	// on in the background.
 	events := &events{watch: c.watch, flushes: !automatic}
 	options := own.parsed.Clone()
-	options.FS = fs
+	options.FS = c.working
 	options.Lock = c.lock
 	options.ErrorIfNotExists = true
 	// Never above what the store has: the way up is one-way, and its
@@ -94,7 +94,7 @@ func (c *compaction) open(ctx context.Context, own *ownOptions, automatic bool, 
 	if c.watch.left.Load() {
 		return errLeft
 	}
-	fs.heeds.Store(true)
+	c.working.heeds.Store(true)
 	err = work(db, events)
 	switch {
 	case ctx.Err() != nil:
@@ -132,46 +132,54 @@ func (c *compaction) compactRanges(ctx context.Context, db *pebbledb.DB, own *ow
 	}
 	c.Tell("compact", 0, total)
 	var done int64
-	for _, r := range forced {
-		if err := c.room("the next table", roomFor(r.Bytes())); err != nil {
-			return err
-		}
-		written := c.traffic.written.Load()
-		ok, err := r.Force(ctx, db, comparer, reportEvery, func() error {
-			c.Tell("compact", done+min(r.Bytes(), c.traffic.written.Load()-written), total)
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		if !ok {
-			c.notes = append(c.notes, engine.NoteNoRoom)
-		}
-		done += r.Bytes()
-		c.Tell("compact", done, total)
-	}
-	for _, step := range steps {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		step, ok := step.Widen(comparer)
-		if !ok {
-			c.notes = append(c.notes, engine.NoteSingleKey)
-			continue
-		}
-		if err := c.room("the next step", roomFor(step.Bytes)); err != nil {
-			return err
-		}
+	step := func(step engine.KeyRange) error {
 		written := c.traffic.written.Load()
 		err := step.Compact(ctx, db, reportEvery, func() error {
 			c.Tell("compact", done+min(step.Bytes, c.traffic.written.Load()-written), total)
 			return nil
 		})
+		if err == nil {
+			done += step.Bytes
+			c.Tell("compact", done, total)
+		}
+		return err
+	}
+	for _, r := range forced {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := c.room("the next table", roomFor(r.Bytes())); err != nil {
+			return err
+		}
+		c.working.heeds.Store(false) // a flush that fails is tried again for ever
+		ok, err := r.Force(db, comparer)
+		c.working.heeds.Store(true)
 		if err != nil {
 			return err
 		}
-		done += step.Bytes
-		c.Tell("compact", done, total)
+		if !ok {
+			c.notes = append(c.notes, engine.NoteNoRoom)
+			continue
+		}
+		if err := step(engine.KeyRange{Start: r.Start, End: r.End, Bytes: r.Bytes()}); err != nil {
+			return err
+		}
+	}
+	for _, next := range steps {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		next, ok := next.Widen(comparer)
+		if !ok {
+			c.notes = append(c.notes, engine.NoteSingleKey)
+			continue
+		}
+		if err := c.room("the next step", roomFor(next.Bytes)); err != nil {
+			return err
+		}
+		if err := step(next); err != nil {
+			return err
+		}
 	}
 	return nil
 }

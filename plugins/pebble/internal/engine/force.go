@@ -1,9 +1,6 @@
 package engine
 
 import (
-	"context"
-	"time"
-
 	pebbledb "github.com/cockroachdb/pebble/v2"
 )
 
@@ -13,13 +10,14 @@ const NoteNoRoom = "a table keeps versions that no snapshot needs any more: its 
 // freeKeyTries is between how many keys a place for one more is looked for.
 const freeKeyTries = 64
 
-// Force makes Pebble rewrite a region that is Forcible. A table of the lowest level
-// with nothing above it stays as it is, so a tombstone is put above it, for a key
-// that is not there: no reader can tell, and what compacts the two drops it along
-// with all that is dead. It is false where there is no such key.
+// Force makes a region that is Forcible one that Pebble compacts. A table of the
+// lowest level with nothing above it stays as it is, so a tombstone is put above it,
+// for a key that is not there: no reader can tell, and what compacts the two drops it
+// along with all that is dead. It is false where there is no such key.
 //
-// Nobody else may write to the store meanwhile, who might write that very key.
-func (r Region) Force(ctx context.Context, db *pebbledb.DB, comparer *pebbledb.Comparer, every time.Duration, beat func() error) (bool, error) {
+// Nobody else may write to the store meanwhile, who might write that very key. The
+// tombstone is flushed, and Pebble tries a flush that fails again for ever.
+func (r Region) Force(db *pebbledb.DB, comparer *pebbledb.Comparer) (bool, error) {
 	key, err := r.freeKey(db, comparer)
 	if key == nil || err != nil {
 		return false, err
@@ -27,10 +25,7 @@ func (r Region) Force(ctx context.Context, db *pebbledb.DB, comparer *pebbledb.C
 	if err := db.Delete(key, pebbledb.NoSync); err != nil {
 		return false, err
 	}
-	if err := db.Flush(); err != nil {
-		return false, err
-	}
-	return true, KeyRange{Start: r.Start, End: r.End}.Compact(ctx, db, every, beat)
+	return true, db.Flush()
 }
 
 // freeKey finds a key within the region that the store does not have.

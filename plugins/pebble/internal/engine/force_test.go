@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"testing"
-	"time"
 
 	pebbledb "github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -72,8 +71,14 @@ func TestForce(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if ok, err := r.Force(t.Context(), db, comparer, time.Second, func() error { return nil }); !ok || err != nil {
+			if ok, err := r.Force(db, comparer); !ok || err != nil {
 				t.Fatalf("%v, error %v", ok, err)
+			}
+			if r = onlyRegion(t, db, comparer); !r.Compactable() {
+				t.Errorf("a region of %d tables is not compacted", len(r.Tables))
+			}
+			if err := db.Compact(t.Context(), r.Start, r.End, false); err != nil {
+				t.Fatal(err)
 			}
 			after, err := ReadContent(t.Context(), db, func(int64) {})
 			if err != nil || after != before || before.Items != int64(len(keys)) {
@@ -102,7 +107,7 @@ func TestForceNeedsAKey(t *testing.T) {
 			db := held(t, test.comparer, test.keys...)
 			r := onlyRegion(t, db, test.comparer)
 			written := db.Metrics().WAL.BytesIn
-			if ok, err := r.Force(t.Context(), db, test.comparer, time.Second, func() error { return nil }); ok || err != nil {
+			if ok, err := r.Force(db, test.comparer); ok || err != nil {
 				t.Fatalf("%v, error %v", ok, err)
 			}
 			if db.Metrics().WAL.BytesIn != written {

@@ -110,6 +110,10 @@ bench-live: ## measure reads and writes of a bolt store that is compacted in use
 	cd bench/live && go build -o ../out/bin/bench-live . && ../out/bin/bench-live $(BENCHFLAGS)
 	go test -run '^$$' -bench '^BenchmarkBetween$$' -benchtime 0.3s ./plugins/bolt/internal/diff | tee bench/out/live-difference.txt
 
+.PHONY: bench-pebble
+bench-pebble: ## measure the Pebble backend beside DB.Compact, and hold what it foretells against what comes back
+	cd bench/pebble && go build -o ../out/bin/bench-pebble . && ../out/bin/bench-pebble $(BENCHFLAGS)
+
 .PHONY: predict-bolt
 predict-bolt: ## hold what a sample foretells of a bbolt file against what comes back
 	WRING_BOLT_TEST_LARGE=1 go test -count=1 -v -timeout 60m -run TestPrediction ./plugins/bolt

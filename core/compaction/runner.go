@@ -114,7 +114,7 @@ type Request struct {
 	// when its result is final and other runs may have the store: for a pattern
 	// when that is so for its last file. The calls come from several goroutines
 	// at once and no lock is held; Run returns after the last of them. The
-	// history may have the result only when Run returns.
+	// history has the result by then, and the run when Run returns.
 	Ended func(configured string)
 }
 

@@ -237,9 +237,9 @@ func (t *turn) conclude(v verdict) {
 	if v.outcome != history.Compacted && v.outcome != history.NoOp && !r.StartedAt.IsZero() {
 		r.DurationMS = r.FinishedAt.Sub(r.StartedAt).Milliseconds()
 	}
-	if r.Attempts > 0 {
-		t.runner.record("a result", func() error { return t.runner.history.AddResult(*r) })
-	}
+	// At once, while no other run has the store: a run may last for hours, and
+	// what a later one finds must not be followed by what this one found before.
+	t.runner.record("a result", func() error { return t.runner.history.AddResult(*r) })
 	published := *r
 	t.runner.bus.Publish(event.Event{
 		Name: eventOf(v.outcome), Run: t.run, Store: r.Store, Plugin: r.Plugin, Message: message(published), Result: &published,

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -45,6 +47,10 @@ type file struct {
 	db   *bolt.DB
 	f    *os.File // the database's own
 	keep atomic.Uint64
+	// writing is held by whoever writes results, queueing guards those that wait
+	// for it.
+	writing, queueing sync.Mutex
+	queue             []*unwritten
 	// broken is set when touching the file has gone wrong in the middle of
 	// bbolt, whose locks may be held for ever since.
 	broken atomic.Bool
@@ -268,21 +274,14 @@ func load(tx *bolt.Tx, m *memory, lastWrite time.Time) error {
 		return err
 	}
 	for _, run := range open {
-		m.added[run.ID] = addedStores(run)
+		begun := run
+		begun.Results = slices.Clone(run.Results)
+		m.open[run.ID] = &begun
 		if err := m.addRun(interrupted(run, lastWrite)); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// addedStores are those whose result was added while the run went on.
-func addedStores(run Run) map[string]bool {
-	added := map[string]bool{}
-	for _, r := range run.Results {
-		added[r.Store] = r.Outcome != ""
-	}
-	return added
 }
 
 // checkRecords reads every page and record once. A database without buckets is

@@ -58,13 +58,92 @@ func (h *file) beginCompaction(r Result) error {
 	return h.update("the compaction of "+r.Store, func(tx *bolt.Tx) error { return updateOpen(tx, r) })
 }
 
+// unwritten is a result that waits for the next transaction.
+type unwritten struct {
+	result Result
+	done   chan error
+}
+
+// addResult writes together what several goroutines add at the same time: most
+// results are of stores that were skipped, and those come faster than a disk
+// can sync each.
 func (h *file) addResult(r Result) error {
-	return h.update("the result of "+r.Store, func(tx *bolt.Tx) error {
-		if err := updateOpen(tx, r); err != nil {
+	mine := &unwritten{result: r, done: make(chan error, 1)}
+	h.queueing.Lock()
+	h.queue = append(h.queue, mine)
+	h.queueing.Unlock()
+
+	h.writing.Lock()
+	defer h.writing.Unlock()
+	select {
+	case err := <-mine.done: // whoever wrote last has taken it along
+		return err
+	default:
+	}
+	h.queueing.Lock()
+	all := h.queue
+	h.queue = nil
+	h.queueing.Unlock()
+	if len(all) > 1 && h.addResults(all...) == nil {
+		for _, u := range all {
+			u.done <- nil
+		}
+		return nil
+	}
+	for _, u := range all {
+		u.done <- h.addResults(u)
+	}
+	return <-mine.done
+}
+
+// addResults writes all results or none. The last file of a pattern brings the
+// sum of the pattern with it.
+func (h *file) addResults(all ...*unwritten) error {
+	what := "the result of " + all[0].result.Store
+	if len(all) > 1 {
+		what = fmt.Sprintf("%d results", len(all))
+	}
+	return h.update(what, func(tx *bolt.Tx) error {
+		patterns := map[[2]string]bool{} // run, pattern
+		for _, u := range all {
+			r := u.result
+			if err := updateOpen(tx, r); err != nil {
+				return err
+			}
+			if err := h.apply(tx, r); err != nil {
+				return err
+			}
+			if isFile(r) {
+				patterns[[2]string{r.Run, r.Configured}] = true
+			}
+		}
+		for pattern := range patterns {
+			if err := h.sumUp(tx, pattern[0], pattern[1]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// sumUp adds the sum of a pattern to its history if no file of it is open.
+func (h *file) sumUp(tx *bolt.Tx, id, pattern string) error {
+	// From the end: files have their turns in the order of their names, as a rule.
+	c := tx.Bucket(bucketOpen).Bucket([]byte(id)).Bucket(keyStores).Cursor()
+	for key, value := c.Last(); key != nil; key, value = c.Prev() {
+		var o openResult
+		if err := decode(value, &o); err != nil {
 			return err
 		}
-		return h.apply(tx, r)
-	})
+		if o.Result.Configured == pattern && o.Result.Outcome == "" {
+			return nil
+		}
+	}
+	run, err := openRun(tx, id)
+	if err != nil {
+		return err
+	}
+	return h.applySums(tx, summaries(run), func(of string) bool { return of == pattern })
 }
 
 // updateOpen replaces what is known of a store in a run that goes on.
@@ -89,10 +168,14 @@ func (h *file) addRun(run Run) error {
 }
 
 func (h *file) completeRun(tx *bolt.Tx, run Run) error {
-	added, err := addedTo(tx, run.ID)
-	if err != nil {
-		return err
+	var before Run
+	if tx.Bucket(bucketOpen).Bucket([]byte(run.ID)) != nil {
+		var err error
+		if before, err = openRun(tx, run.ID); err != nil {
+			return err
+		}
 	}
+	added := addedStores(before)
 	for _, r := range run.Results {
 		if added[r.Store] {
 			continue
@@ -101,10 +184,9 @@ func (h *file) completeRun(tx *bolt.Tx, run Run) error {
 			return err
 		}
 	}
-	for _, r := range summaries(run) {
-		if err := h.apply(tx, r); err != nil {
-			return err
-		}
+	summed := summedUp(before)
+	if err := h.applySums(tx, summaries(run), func(pattern string) bool { return !summed[pattern] }); err != nil {
+		return err
 	}
 	if err := h.appendRecord(tx.Bucket(bucketRuns), run); err != nil {
 		return err
@@ -114,15 +196,6 @@ func (h *file) completeRun(tx *bolt.Tx, run Run) error {
 		return nil
 	}
 	return open.DeleteBucket([]byte(run.ID))
-}
-
-// addedTo are the stores of an open run whose results have been added.
-func addedTo(tx *bolt.Tx, id string) (map[string]bool, error) {
-	if tx.Bucket(bucketOpen).Bucket([]byte(id)) == nil {
-		return nil, nil
-	}
-	run, err := openRun(tx, id)
-	return addedStores(run), err
 }
 
 // apply adds a result to its store's history and past.
@@ -142,6 +215,34 @@ func (h *file) apply(tx *bolt.Tx, r Result) error {
 		return err
 	}
 	return put(tx.Bucket(bucketPast), []byte(r.Store), past.After(r))
+}
+
+// applySums adds the sums of the patterns that are wanted.
+func (h *file) applySums(tx *bolt.Tx, sums []sum, wanted func(pattern string) bool) error {
+	for _, s := range sums {
+		if !wanted(s.Store) {
+			continue
+		}
+		if err := h.apply(tx, s.Result); err != nil {
+			return err
+		}
+		past, err := pastOf(tx, s.Store)
+		if err != nil {
+			return err
+		}
+		past.Unresolved = false
+		for _, name := range s.files {
+			of, err := pastOf(tx, name)
+			if err != nil {
+				return err
+			}
+			past.Unresolved = past.Unresolved || of.Unresolved
+		}
+		if err := put(tx.Bucket(bucketPast), []byte(s.Store), past); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // appendRecord adds a record at the end and removes the oldest beyond keep.

@@ -18,9 +18,9 @@ const FileName = "history.db"
 const defaultKeep = 20
 
 // DB is the history. A run is written three times: with its stores when it
-// begins, before and after each compaction, and whole when it ends. So a host
-// that is killed leaves behind what it was about to do. All methods are safe
-// for concurrent use.
+// begins, before each compaction and when a store's result is known, and whole
+// when it ends. So a host that is killed leaves behind what it has done and was
+// about to do. All methods are safe for concurrent use.
 type DB struct {
 	records records
 	path    string
@@ -122,7 +122,9 @@ func (db *DB) BeginCompaction(r Result) error {
 	return db.records.beginCompaction(r)
 }
 
-// AddResult notes what became of one store of a run that goes on.
+// AddResult notes what became of one store of a run that goes on, and with the
+// last file of a pattern the sum of the pattern. It is for the caller to keep the
+// results of one store in order; those of several may come at the same time.
 func (db *DB) AddResult(r Result) error {
 	if err := checkResult(r, r.Run); err != nil {
 		return err
@@ -133,8 +135,8 @@ func (db *DB) AddResult(r Result) error {
 // AddRun notes a run that has ended. The results that were not added before
 // enter the history and the past of their stores with it, all or none. A result
 // with CodeAlreadyRunning belongs to the run alone. The files of one pattern
-// are summed up as one more result, of the store that they are Configured by,
-// which is in the history of that store and not in the run.
+// are summed up, once, as one more result, of the store that they are Configured
+// by, which is in the history of that store and not in the run.
 func (db *DB) AddRun(run Run) error {
 	if err := checkRun(run); err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -172,6 +173,45 @@ func TestKeepsTheLastRunsAndResults(t *testing.T) {
 		}
 		if past := must(db().Past("never"))(t); past != (Past{}) {
 			t.Errorf("past of a store that nobody knows: %+v", past)
+		}
+	})
+}
+
+// Results that are added at the same time are all there when the calls return,
+// and one that cannot be written takes no other with it.
+func TestResultsTogether(t *testing.T) {
+	eachKind(t, 5, func(t *testing.T, db func() *DB) {
+		var names []string
+		for i := range 50 {
+			names = append(names, fmt.Sprintf("s%02d", i))
+		}
+		run := runOf(1, names...)
+		h := db()
+		check(t, h.BeginRun(begun(run)))
+		var adding sync.WaitGroup
+		for _, r := range run.Results {
+			adding.Go(func() {
+				if err := h.AddResult(r); err != nil {
+					t.Error(err)
+				}
+				if past, err := h.Past(r.Store); err != nil || past.LastSuccessAt.IsZero() {
+					t.Errorf("%s has the past %+v (%v)", r.Store, past, err)
+				}
+			})
+		}
+		if h.Path() != "" {
+			adding.Go(func() {
+				if err := h.AddResult(Result{Store: "x", Run: "nobody's", Outcome: Failed}); err == nil {
+					t.Error("added a result of a run that was not begun")
+				}
+			})
+		}
+		adding.Wait()
+		check(t, h.AddRun(run))
+		for _, name := range names {
+			if got := must(h.Results(name, 0))(t); len(got) != 1 {
+				t.Errorf("%s has the results %v", name, got)
+			}
 		}
 	})
 }

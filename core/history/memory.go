@@ -11,8 +11,8 @@ import (
 type memory struct {
 	mu       sync.Mutex
 	keep     int
-	added    map[string]map[string]bool // run → stores whose result was added
-	allRuns  []Run                      // oldest first, as are the results
+	open     map[string]*Run // that have not ended, by ID
+	allRuns  []Run           // oldest first, as are the results
 	byStore  map[string][]Result
 	allPasts map[string]Past
 }
@@ -22,7 +22,7 @@ var _ records = (*memory)(nil)
 func newMemory(keep int) *memory {
 	return &memory{
 		keep:     keep,
-		added:    map[string]map[string]bool{},
+		open:     map[string]*Run{},
 		byStore:  map[string][]Result{},
 		allPasts: map[string]Past{},
 	}
@@ -31,7 +31,8 @@ func newMemory(keep int) *memory {
 func (m *memory) beginRun(run Run) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.added[run.ID] = map[string]bool{}
+	run.Results = slices.Clone(run.Results)
+	m.open[run.ID] = &run
 	return nil
 }
 
@@ -40,10 +41,20 @@ func (m *memory) beginCompaction(Result) error { return nil }
 func (m *memory) addResult(r Result) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.added[r.Run] != nil {
-		m.added[r.Run][r.Store] = true
-	}
 	m.apply(r)
+	run := m.open[r.Run]
+	if run == nil {
+		return nil
+	}
+	i := slices.IndexFunc(run.Results, func(other Result) bool { return other.Store == r.Store })
+	if i < 0 {
+		i = len(run.Results)
+		run.Results = append(run.Results, r)
+	}
+	run.Results[i] = r
+	if isFile(r) && summedUp(*run)[r.Configured] {
+		m.applySums(summaries(*run), func(pattern string) bool { return pattern == r.Configured })
+	}
 	return nil
 }
 
@@ -51,15 +62,18 @@ func (m *memory) addRun(run Run) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	run.Results = slices.Clone(run.Results)
+	var before Run
+	if begun := m.open[run.ID]; begun != nil {
+		before = *begun
+	}
+	added, summed := addedStores(before), summedUp(before)
 	for _, r := range run.Results {
-		if !m.added[run.ID][r.Store] {
+		if !added[r.Store] {
 			m.apply(r)
 		}
 	}
-	for _, r := range summaries(run) {
-		m.apply(r)
-	}
-	delete(m.added, run.ID)
+	m.applySums(summaries(run), func(pattern string) bool { return !summed[pattern] })
+	delete(m.open, run.ID)
 	m.allRuns = lastOf(append(m.allRuns, run), m.keep)
 	return nil
 }
@@ -70,6 +84,18 @@ func (m *memory) apply(r Result) {
 	}
 	m.byStore[r.Store] = lastOf(append(m.byStore[r.Store], r), m.keep)
 	m.allPasts[r.Store] = m.allPasts[r.Store].After(r)
+}
+
+func (m *memory) applySums(sums []sum, wanted func(pattern string) bool) {
+	for _, s := range sums {
+		if !wanted(s.Store) {
+			continue
+		}
+		m.apply(s.Result)
+		past := m.allPasts[s.Store]
+		past.Unresolved = slices.ContainsFunc(s.files, func(name string) bool { return m.allPasts[name].Unresolved })
+		m.allPasts[s.Store] = past
+	}
 }
 
 func lastOf[T any](all []T, n int) []T {

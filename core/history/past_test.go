@@ -148,6 +148,14 @@ func TestSummaryOfAPattern(t *testing.T) {
 			past:   Past{LastAttemptAt: at(4), LastCompactionAt: at(1), ConsecutiveFailures: 1},
 		},
 		{
+			name:   "one unknown and one failed",
+			files:  []Result{file("a", Unknown, CodeLost, 1), file("b", Failed, CodeError, 2)},
+			want:   Unknown,
+			code:   CodeLost,
+			reason: "2 files: 1 unknown, 1 failed; logs/a: because",
+			past:   Past{LastAttemptAt: at(3), LastCompactionAt: at(1), ConsecutiveFailures: 1, Unresolved: true},
+		},
+		{
 			name:   "all skipped",
 			files:  []Result{file("a", Skipped, "below_ratio", 1)},
 			want:   Skipped,
@@ -192,6 +200,52 @@ func TestSummaryOfAPattern(t *testing.T) {
 			})
 		})
 	}
+	t.Run("one is still unknown when another is compacted", func(t *testing.T) {
+		eachKind(t, 5, func(t *testing.T, db func() *DB) {
+			check(t, db().AddRun(Run{ID: "r", Results: []Result{file("a", Unknown, CodeLost, 1), file("b", Skipped, "below_ratio", 2)}}))
+			unreached := file("a", Failed, CodeError, 3)
+			unreached.Attempts = 0
+			check(t, db().AddRun(Run{ID: "r", Results: []Result{unreached, file("b", Compacted, "", 4)}}))
+			if past := must(db().Past("logs"))(t); !past.Unresolved {
+				t.Errorf("the pattern's past is %+v, want unresolved", past)
+			}
+			check(t, db().AddRun(Run{ID: "r", Results: []Result{file("a", NoOp, CodeNoOp, 5), file("b", Failed, CodeError, 6)}}))
+			if past := must(db().Past("logs"))(t); past.Unresolved {
+				t.Errorf("the pattern's past is %+v, want resolved", past)
+			}
+		})
+	})
+	// What a pattern has come to is known with its last file, whatever else the
+	// run goes on with.
+	t.Run("while the run goes on", func(t *testing.T) {
+		eachKind(t, 5, func(t *testing.T, db func() *DB) {
+			h := db()
+			run := Run{ID: "r", Results: []Result{file("a", Failed, CodeError, 1), file("b", Skipped, "below_ratio", 2), {Store: "other", Run: "r"}}}
+			begin := Run{ID: "r", Results: []Result{
+				{Store: "logs/a", Configured: "logs", Run: "r"}, {Store: "logs/b", Configured: "logs", Run: "r"}, run.Results[2],
+			}}
+			check(t, h.BeginRun(begin))
+			check(t, h.AddResult(run.Results[1]))
+			if got := must(h.Results("logs", 0))(t); len(got) != 0 {
+				t.Errorf("a file is open, and the pattern's results are %+v", got)
+			}
+			check(t, h.AddResult(run.Results[0]))
+			if got := must(h.Results("logs", 0))(t); len(got) != 1 || got[0].Reason != "2 files: 1 failed, 1 skipped; logs/a: because" {
+				t.Errorf("the pattern's results are %+v", got)
+			}
+			later := file("a", Compacted, "", 5)
+			later.Run = "s"
+			check(t, h.AddRun(Run{ID: "s", Results: []Result{later}}))
+			run.Results[2] = Result{Store: "other", Run: "r", Outcome: NoOp}
+			check(t, h.AddRun(run))
+			if got := must(h.Results("logs", 0))(t); len(got) != 2 || got[0].Run != "s" {
+				t.Errorf("the pattern's results are %+v, want that of s behind that of r", got)
+			}
+			if past := must(h.Past("logs"))(t); past.ConsecutiveFailures != 0 {
+				t.Errorf("the pattern's past is %+v", past)
+			}
+		})
+	})
 	t.Run("nobody looked", func(t *testing.T) {
 		if got := summaries(Run{Results: []Result{file("a", Cancelled, CodeNotReached, 1)}}); len(got) != 0 {
 			t.Errorf("got %v", got)

@@ -9,16 +9,52 @@ import (
 // severity orders outcomes, the worst first: a pattern is as well off as the
 // worst of its files.
 func severity() []Outcome {
-	return []Outcome{Failed, Unknown, Cancelled, Deferred, Compacted, NoOp, Skipped}
+	return []Outcome{Unknown, Failed, Cancelled, Deferred, Compacted, NoOp, Skipped}
+}
+
+// sum is the result of a pattern.
+type sum struct {
+	Result
+
+	files []string // all that it has in the run: it is unresolved while one of them is
+}
+
+// isFile says whether a result counts for a pattern too.
+func isFile(r Result) bool { return r.Configured != "" && r.Configured != r.Store }
+
+// addedStores are those whose result was added while the run went on.
+func addedStores(run Run) map[string]bool {
+	added := map[string]bool{}
+	for _, r := range run.Results {
+		added[r.Store] = r.Outcome != ""
+	}
+	return added
+}
+
+// summedUp are the patterns whose sum was added with the last of their files
+// while the run went on.
+func summedUp(run Run) map[string]bool {
+	summed := map[string]bool{}
+	for _, r := range run.Results {
+		if isFile(r) {
+			before, seen := summed[r.Configured]
+			summed[r.Configured] = r.Outcome != "" && (before || !seen)
+		}
+	}
+	return summed
 }
 
 // summaries sums up the files of each pattern in a run, in the order in which
 // the patterns appear. Files that nobody looked at do not count.
-func summaries(run Run) []Result {
+func summaries(run Run) []sum {
 	var patterns []string
-	files := map[string][]Result{}
+	files, names := map[string][]Result{}, map[string][]string{}
 	for _, r := range run.Results {
-		if r.Configured == "" || r.Configured == r.Store || r.Code == CodeAlreadyRunning || r.Code == CodeNotReached {
+		if !isFile(r) {
+			continue
+		}
+		names[r.Configured] = append(names[r.Configured], r.Store)
+		if r.Code == CodeAlreadyRunning || r.Code == CodeNotReached {
 			continue
 		}
 		if files[r.Configured] == nil {
@@ -26,9 +62,9 @@ func summaries(run Run) []Result {
 		}
 		files[r.Configured] = append(files[r.Configured], r)
 	}
-	all := make([]Result, 0, len(patterns))
+	all := make([]sum, 0, len(patterns))
 	for _, pattern := range patterns {
-		all = append(all, summary(pattern, files[pattern]))
+		all = append(all, sum{Result: summary(pattern, files[pattern]), files: names[pattern]})
 	}
 	return all
 }

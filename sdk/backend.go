@@ -62,8 +62,13 @@ type Store struct {
 
 // Description is what a backend says of itself.
 type Description struct {
-	// ProtocolVersion is filled in by the sdk.
+	// ProtocolVersion is filled in by the sdk: the version that was settled on
+	// with a host, and without one, as `describe` prints it, the newest that the
+	// backend speaks.
 	ProtocolVersion int `json:"protocol_version"`
+	// ProtocolMin is filled in by the sdk: the oldest version that the backend
+	// speaks. 0, as after a version was settled on, means that there is no other.
+	ProtocolMin int `json:"protocol_min,omitempty"`
 	// Name as in wring-plugin-NAME.
 	Name string `json:"name"`
 	// Version of the backend; the sdk fills in the program's when empty: what

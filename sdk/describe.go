@@ -13,7 +13,7 @@ import (
 // number, a duration as a string.
 func (d Description) complete() (Description, error) {
 	d = d.clone()
-	d.ProtocolVersion = ProtocolMax
+	d.ProtocolVersion, d.ProtocolMin = ProtocolMax, ProtocolMin
 	if d.Version == "" {
 		d.Version = moduleVersion()
 	}
@@ -54,6 +54,19 @@ func (d Description) complete() (Description, error) {
 			WithHint("this is a mistake in the backend: report it to its author")
 	}
 	return d, nil
+}
+
+// Negotiate returns the version of the protocol that this host would settle on
+// with the backend, from what `describe` has printed. HostVersion is for messages
+// to people.
+func (d Description) Negotiate(hostVersion string) (int, error) {
+	host := thisHost(hostVersion)
+	host.name = hostName(host.name)
+	oldest := d.ProtocolMin
+	if oldest <= 0 {
+		oldest = d.ProtocolVersion
+	}
+	return negotiate(host, peer{name: strings.TrimSpace(d.Name + " " + d.Version), min: oldest, max: d.ProtocolVersion})
 }
 
 // plainDefault is the default as JSON and the wire can carry it.

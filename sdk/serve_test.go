@@ -56,7 +56,7 @@ func TestServeDescribe(t *testing.T) {
 			t.Errorf("the bounds are lost: %v", err)
 		}
 	}
-	if !strings.HasPrefix(stdout, "{\n  \"protocol_version\": 1,\n  \"name\": \"fake\"") {
+	if !strings.HasPrefix(stdout, "{\n  \"protocol_version\": 1,\n  \"protocol_min\": 1,\n  \"name\": \"fake\"") {
 		t.Errorf("not for people: %s", stdout)
 	}
 }

@@ -46,6 +46,8 @@ type Config struct {
 	Dirs []string
 	// Plugins are the configured ones.
 	Plugins []config.Plugin
+	// HostVersion is for messages to people about plugins of another age.
+	HostVersion string
 	// DescribeTimeout bounds one `PROGRAM describe`; 0 means 10 s.
 	DescribeTimeout time.Duration
 	// LookupEnv reads the host's environment; nil means os.LookupEnv.

@@ -97,19 +97,10 @@ func (c *Catalog) ask(ctx context.Context, program Program) (sdk.Description, er
 	if desc.Name == "" || desc.Engine == "" || len(desc.Capabilities.Modes) == 0 {
 		return fail(sdk.ErrInternal, "answered without name, engine or modes", isIt)
 	}
-	if desc.ProtocolVersion < sdk.ProtocolMin || desc.ProtocolVersion > sdk.ProtocolMax {
-		return fail(sdk.ErrProtocol,
-			fmt.Sprintf("%s %s speaks version %d of the protocol, wring speaks %s", desc.Name, desc.Version, desc.ProtocolVersion, protocolRange()),
-			"install versions of wring and of the plugin that go together: update the older of the two")
+	if _, err := desc.Negotiate(c.cfg.HostVersion); err != nil {
+		return fail(sdk.ErrProtocol, err.Error(), sdk.HintOf(err))
 	}
 	return desc, nil
-}
-
-func protocolRange() string {
-	if sdk.ProtocolMin == sdk.ProtocolMax {
-		return fmt.Sprint(sdk.ProtocolMin)
-	}
-	return fmt.Sprintf("%d to %d", sdk.ProtocolMin, sdk.ProtocolMax)
 }
 
 func beginning(b []byte) string {

@@ -96,7 +96,7 @@ func TestDescribeGivesLittleEnvironment(t *testing.T) {
 
 func TestDescribeExplainsWhatIsWrong(t *testing.T) {
 	dir := t.TempDir()
-	install(t, dir, "crash", "hang", "flood", "rubbish", "incomplete", "future")
+	install(t, dir, "crash", "hang", "flood", "rubbish", "incomplete", "future", "past")
 	write(t, filepath.Join(dir, "wring-plugin-text"), 0o755, "just text\n")
 	for _, test := range []struct {
 		name  string
@@ -108,11 +108,12 @@ func TestDescribeExplainsWhatIsWrong(t *testing.T) {
 		{"flood", sdk.ErrInternal, []string{"printed more than 1.0 MiB"}},
 		{"rubbish", sdk.ErrInternal, []string{"no description", `"hello, I am a shell\n"`, "is it a wring plugin?"}},
 		{"incomplete", sdk.ErrInternal, []string{"without name, engine or modes"}},
-		{"future", sdk.ErrProtocol, []string{"future 1.0 speaks version 8 of the protocol, wring speaks 1", "update the older"}},
+		{"future", sdk.ErrProtocol, []string{"wring v0.9 speaks version 1 of the protocol, future 1.0 speaks versions 2 to 8", "update wring v0.9: it is the older one"}},
+		{"past", sdk.ErrProtocol, []string{"past 1.0 speaks version 0", "update past 1.0"}},
 		{"text", sdk.ErrInternal, []string{"exec format error", "another kind of machine"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			c := New(Config{SelfDir: dir, DescribeTimeout: 2 * time.Second})
+			c := New(Config{SelfDir: dir, DescribeTimeout: 2 * time.Second, HostVersion: "v0.9"})
 			_, err := c.Describe(t.Context(), config.Plugin{Name: test.name})
 			if !errors.Is(err, ErrNotPlugin) || !errors.Is(err, test.kind) {
 				t.Errorf("error is %v, want ErrNotPlugin and %v", err, test.kind)
@@ -122,6 +123,17 @@ func TestDescribeExplainsWhatIsWrong(t *testing.T) {
 				t.Errorf("too much, or control characters, in %q", err)
 			}
 		})
+	}
+}
+
+// A plugin that is newer than the host, and still speaks with it, is as good as
+// any other.
+func TestDescribeOfANewerPlugin(t *testing.T) {
+	dir := t.TempDir()
+	install(t, dir, "newer")
+	desc, err := New(Config{SelfDir: dir}).Describe(t.Context(), config.Plugin{Name: "newer"})
+	if err != nil || desc.ProtocolVersion != sdk.ProtocolMax+1 {
+		t.Errorf("Describe = %+v, %v", desc, err)
 	}
 }
 

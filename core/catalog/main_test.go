@@ -79,7 +79,11 @@ func behave(behaviour string, args []string) int {
 	case "incomplete":
 		desc.Engine = ""
 	case "future":
-		desc.ProtocolVersion = sdk.ProtocolMax + 7
+		desc.ProtocolVersion, desc.ProtocolMin = sdk.ProtocolMax+7, sdk.ProtocolMax+1
+	case "past":
+		desc.ProtocolVersion = sdk.ProtocolMin - 1
+	case "newer":
+		desc.ProtocolVersion, desc.ProtocolMin = sdk.ProtocolMax+1, sdk.ProtocolMax
 	}
 	if err := json.NewEncoder(os.Stdout).Encode(desc); err != nil {
 		return 67

@@ -435,7 +435,7 @@ func TestOneCrashingPluginKeepsNobodyElseFromBeingCompacted(t *testing.T) {
 		t.Errorf("the host ends with %v", err)
 	}
 	var mistakes *config.Diagnostics
-	if _, _, err := daemon.LoadConfig(t.Context(), p.file(), "", hclog.NewNullLogger()); !errors.As(err, &mistakes) || !strings.Contains(err.Error(), "no such luck") {
+	if _, _, err := daemon.LoadConfig(t.Context(), p.file(), "", "", hclog.NewNullLogger()); !errors.As(err, &mistakes) || !strings.Contains(err.Error(), "no such luck") {
 		t.Errorf("checking the same configuration: %v, want the plugin's last words", err)
 	}
 }

@@ -59,15 +59,17 @@ type host struct {
 var _ api.Host = (*host)(nil)
 
 // LoadConfig reads a configuration, with the options of its plugins checked,
-// and makes the catalog that belongs to it.
-func LoadConfig(ctx context.Context, file, selfDir string, logger hclog.Logger) (*config.Config, *catalog.Catalog, error) {
-	return load(ctx, file, selfDir, logger, func(c *catalog.Catalog) config.Describer { return c })
+// and makes the catalog that belongs to it. Version is the host's, for messages.
+func LoadConfig(ctx context.Context, file, selfDir, version string, logger hclog.Logger) (*config.Config, *catalog.Catalog, error) {
+	return load(ctx, Config{File: file, SelfDir: selfDir, Version: version, Logger: logger}, func(c *catalog.Catalog) config.Describer { return c })
 }
 
-func load(ctx context.Context, file, selfDir string, logger hclog.Logger, ask func(*catalog.Catalog) config.Describer) (*config.Config, *catalog.Catalog, error) {
+func load(ctx context.Context, cfg Config, ask func(*catalog.Catalog) config.Describer) (*config.Config, *catalog.Catalog, error) {
 	var plugins *catalog.Catalog
-	loaded, err := config.Load(ctx, file, func(c *config.Config) config.Describer {
-		plugins = catalog.New(catalog.Config{SelfDir: selfDir, Dirs: c.PluginDirs, Plugins: c.Plugins, Logger: logger})
+	loaded, err := config.Load(ctx, cfg.File, func(c *config.Config) config.Describer {
+		plugins = catalog.New(catalog.Config{
+			SelfDir: cfg.SelfDir, Dirs: c.PluginDirs, Plugins: c.Plugins, HostVersion: cfg.Version, Logger: cfg.Logger,
+		})
 		return ask(plugins)
 	})
 	if err != nil {
@@ -78,7 +80,7 @@ func load(ctx context.Context, file, selfDir string, logger hclog.Logger, ask fu
 
 // loadLenient reads a configuration as a host does that is to live with it.
 func loadLenient(ctx context.Context, c Config) (*config.Config, *catalog.Catalog, error) {
-	return load(ctx, c.File, c.SelfDir, c.Logger, func(p *catalog.Catalog) config.Describer {
+	return load(ctx, c, func(p *catalog.Catalog) config.Describer {
 		return lenient{p, c.Logger}
 	})
 }

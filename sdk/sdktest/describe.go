@@ -46,6 +46,7 @@ func testDescribe(t *testing.T, s *subject) {
 		}
 		// The program may carry a version of its own.
 		guarded.Version = d.Version
+		guarded.ProtocolVersion, guarded.ProtocolMin = d.ProtocolVersion, d.ProtocolMin
 		if here, there := asJSON(t, guarded), asJSON(t, d); here != there {
 			t.Errorf("the plugin's program serves something else than Factory.Backend:\n\tprogram %s\n\tbackend %s", there, here)
 		}
@@ -184,6 +185,11 @@ func testDescribeCommand(t *testing.T, s *subject) {
 	if err := json.Unmarshal(out, &d); err != nil {
 		t.Fatalf("%s describe: what it prints is no JSON: %v\n%s", filepath.Base(s.program), err, out)
 	}
+	if _, err := d.Negotiate(""); err != nil {
+		t.Error(err)
+	}
+	// To a host one version is settled on, where by hand all are told.
+	d.ProtocolVersion, d.ProtocolMin = s.about.ProtocolVersion, s.about.ProtocolMin
 	if got, want := asJSON(t, d), asJSON(t, s.about); got != want {
 		t.Errorf("the program describes itself differently by hand and to a host:\n\tby hand %s\n\tto host %s", got, want)
 	}

@@ -51,7 +51,7 @@ func (s *session) checkConfig(c *cobra.Command) error {
 	if file == "" {
 		return usagef("there is no configuration file").WithHint("name one: wring config check FILE")
 	}
-	loaded, _, err := daemon.LoadConfig(c.Context(), file, selfDir(), s.logger())
+	loaded, _, err := daemon.LoadConfig(c.Context(), file, selfDir(), s.version, s.logger())
 	var mistakes *config.Diagnostics
 	switch {
 	case errors.As(err, &mistakes) && s.json:

@@ -87,7 +87,7 @@ func (l *local) draw(d *display) (stop func()) {
 
 // newCatalog looks for plugins beside this program and where c says.
 func (s *session) newCatalog(c *config.Config) *catalog.Catalog {
-	return catalog.New(catalog.Config{Dirs: c.PluginDirs, SelfDir: selfDir(), Plugins: c.Plugins, Logger: s.logger()})
+	return catalog.New(catalog.Config{Dirs: c.PluginDirs, SelfDir: selfDir(), Plugins: c.Plugins, HostVersion: s.version, Logger: s.logger()})
 }
 
 // selfDir is the directory of this program, symbolic links resolved.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -90,7 +91,7 @@ func listen(ctx context.Context, socket string, b Backend) (*owner, error) {
 	o := &owner{
 		server:   newServer(b, logger),
 		socket:   socket,
-		listener: &sameUser{UnixListener: listener, logger: logger},
+		listener: &sameUser{UnixListener: listener, socket: socket, logger: logger},
 		lock:     lock,
 		health:   health.NewServer(),
 		grpc:     grpc.NewServer(serverOptions()...),
@@ -143,17 +144,30 @@ func bind(doing, socket string) (*net.UnixListener, error) {
 			return nil, Errorf(ErrBusy, "%s: another process listens there", doing).
 				WithHint("stop it, or choose another socket")
 		}
-		if err := os.Remove(socket); err != nil {
-			return nil, err
-		}
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	}
-	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
+	// A socket can be seen before anybody listens on it, and whoever connects
+	// then is told that its owner is dead. So it takes its place when all is
+	// ready, unless the path is too long for another name beside it.
+	unready := filepath.Join(filepath.Dir(socket), "."+filepath.Base(socket)+".new")
+	if len(unready) > maxSocketPath {
+		unready = socket
+	}
+	if err := os.Remove(unready); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: unready, Net: "unix"})
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Chmod(socket, 0o600); err != nil {
+	listener.SetUnlinkOnClose(false) // sameUser does it
+	err = os.Chmod(unready, 0o600)
+	if err == nil {
+		err = os.Rename(unready, socket)
+	}
+	if err != nil {
+		_ = os.Remove(unready)
 		_ = listener.Close()
 		return nil, err
 	}
@@ -206,7 +220,15 @@ func stopSoon(s *grpc.Server) {
 // sameUser lets in connections of this user and root only.
 type sameUser struct {
 	*net.UnixListener
+	socket string // its place, which is not where it was made
 	logger hclog.Logger
+	close  sync.Once
+}
+
+// Close removes the socket, once: then another may be there.
+func (l *sameUser) Close() error {
+	l.close.Do(func() { _ = os.Remove(l.socket) })
+	return l.UnixListener.Close()
 }
 
 // Accept waits for the next connection that is let in.

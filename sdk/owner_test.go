@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -167,6 +168,58 @@ func TestOwnerReplacesTheDeadOnly(t *testing.T) {
 	defer listener.Close()
 	if err := ListenAndServe(t.Context(), other, newFake()); !errors.Is(err, ErrBusy) {
 		t.Errorf("beside a stranger: %v", err)
+	}
+}
+
+// Whoever sees the socket can connect to it.
+func TestOwnerListensBeforeItsSocketIsSeen(t *testing.T) {
+	for _, name := range []string{"s", strings.Repeat("s", 60)} {
+		socket := filepath.Join(shortDir(t), name)
+		for range 100 {
+			ctx, cancel := context.WithCancel(hclog.WithContext(t.Context(), hclog.NewNullLogger()))
+			done := make(chan error, 1)
+			go func() { done <- ListenAndServe(ctx, socket, newFake()) }()
+			for !exists(socket) {
+				runtime.Gosched()
+			}
+			conn, err := net.Dial("unix", socket)
+			if err != nil {
+				t.Error(err)
+			} else {
+				_ = conn.Close()
+			}
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+			if entries, err := os.ReadDir(filepath.Dir(socket)); err != nil || len(entries) != 0 {
+				t.Fatalf("left behind: %v, %v", entries, err)
+			}
+		}
+	}
+}
+
+// One whose path leaves no room for another name beside it is served all the
+// same, and what a process has left that died before it was ready is no
+// obstacle.
+func TestOwnerInUncommonPlaces(t *testing.T) {
+	dir := shortDir(t)
+	long := filepath.Join(dir, strings.Repeat("s", maxSocketPath-len(dir)-1))
+	short := filepath.Join(dir, "s")
+	left, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, ".s.new"), Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	left.SetUnlinkOnClose(false)
+	_ = left.Close()
+	for _, socket := range []string{long, short} {
+		cmd := ownerProcess(t, socket)
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		ownerProcess(t, socket) // in the place of the dead one
+		if _, err := dial(t, socket).Describe(t.Context()); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

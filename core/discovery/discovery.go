@@ -82,6 +82,12 @@ const (
 	// host do.
 	maxOwners = 1000
 	maxStores = 1000
+	// young is a socket that was made so long ago, and eager how often it is asked
+	// again, after a while each time: between the two steps of making a socket and
+	// listening on it it refuses whoever asks.
+	young      = time.Second
+	eager      = 10
+	eagerAfter = 50 * time.Millisecond
 	// slow is how long an owner takes to fail that hangs.
 	slow = 200 * time.Millisecond
 	// maxShift bounds how rarely an owner is asked that has failed: each time it is
@@ -151,6 +157,7 @@ type socket struct {
 	left     []string  // its stores that are left alone
 	failures int       // in a row
 	hangs    bool      // it was slow to fail
+	eager    int       // how often it is asked again at once when it fails
 	rests    time.Time // until when a rescan leaves it alone
 	busy     bool      // being asked
 	again    bool      // to be asked once more after that

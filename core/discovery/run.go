@@ -132,6 +132,9 @@ func (r *round) update(dir string, d *directory, found map[string]candidate, ref
 		if s != nil {
 			fresh.busy, fresh.again = s.busy, s.again
 		}
+		if r.cfg.Now().Sub(c.id.made).Abs() < young {
+			fresh.eager = eager
+		}
 		d.sockets[path] = fresh
 		r.tell()
 		if c.refused != nil {
@@ -211,6 +214,16 @@ func (r *round) askOnce(d *directory, path string) (again bool) {
 	}
 	if s.again && r.ctx.Err() == nil {
 		s.again = false
+		return true
+	}
+	if err != nil && s.eager > 0 && ended.Sub(began) < slow && r.ctx.Err() == nil && s.owner.State != Refused {
+		s.eager--
+		r.mu.Unlock()
+		defer r.mu.Lock()
+		select {
+		case <-r.ctx.Done():
+		case <-time.After(eagerAfter):
+		}
 		return true
 	}
 	s.busy = false

@@ -65,7 +65,7 @@ func rawServer() *server { return newServer(newFake(), hclog.NewNullLogger()) }
 // retryability.
 func TestErrorsRoundTrip(t *testing.T) {
 	_, c := start(t, "plugin")
-	for n, kind := range kinds() {
+	for n, kind := range Kinds() {
 		_, err := c.Fragmentation(t.Context(), FragmentationRequest{Store: Store{Name: fmt.Sprintf("kind %d", n), Path: "/data/a.db"}})
 		var e *Error
 		if !errors.As(err, &e) || !errors.Is(e.Kind, kind) {
@@ -89,7 +89,7 @@ func TestErrorsRoundTrip(t *testing.T) {
 // has; a kind that the wire does not have becomes the backend's own failure.
 func TestObstaclesRoundTrip(t *testing.T) {
 	_, c := start(t, "plugin")
-	for n, kind := range kinds() {
+	for n, kind := range Kinds() {
 		f, err := c.Fragmentation(t.Context(), FragmentationRequest{Store: Store{Name: fmt.Sprintf("obstacle %d", n), Path: "/data/a.db"}})
 		if err != nil || f.Obstacle == nil {
 			t.Fatalf("%v: %+v, %v", kind, f, err)

@@ -113,24 +113,24 @@ func IsCancelled(err error) bool {
 	return errors.Is(err, ErrCancelled) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// kinds lists the sentinels.
-func kinds() []error {
+// Kinds lists the sentinels, for programs that carry errors elsewhere.
+func Kinds() []error {
 	return []error{
 		ErrBusy, ErrNotFound, ErrCorrupt, ErrNoSpace, ErrUnsupported, ErrInvalidOption,
 		ErrCancelled, ErrPermission, ErrInternal, ErrProtocol, ErrConnection,
 	}
 }
 
-// kindOf returns the sentinel that err is, the outermost Error deciding, or nil.
-func kindOf(err error) error {
+// KindOf returns the sentinel that err is, the outermost Error deciding, or nil.
+func KindOf(err error) error {
 	var e *Error
 	if errors.As(err, &e) {
-		if slices.Contains(kinds(), e.Kind) {
+		if slices.Contains(Kinds(), e.Kind) {
 			return e.Kind
 		}
 		return nil
 	}
-	for _, kind := range kinds() {
+	for _, kind := range Kinds() {
 		if errors.Is(err, kind) {
 			return kind
 		}
@@ -139,7 +139,7 @@ func kindOf(err error) error {
 }
 
 func isKind(err, kind error) bool {
-	return errors.Is(kindOf(err), kind)
+	return errors.Is(KindOf(err), kind)
 }
 
 // typed gives an error of a backend a kind. An error that tells nothing is the
@@ -150,13 +150,13 @@ func typed(ctx context.Context, doing string, err error) *Error {
 		if same, ok := err.(*Error); ok && isKind(err, same.Kind) && same.Kind != nil { //nolint:errorlint // is it the outermost?
 			return same
 		}
-		kind := kindOf(err)
+		kind := KindOf(err)
 		if kind == nil {
 			kind = ErrInternal
 		}
 		return &Error{Kind: kind, Message: err.Error(), Hint: known.Hint, Retryable: known.Retryable, cause: err}
 	}
-	if kind := kindOf(err); kind != nil {
+	if kind := KindOf(err); kind != nil {
 		return Errorf(kind, "%w", err)
 	}
 	switch {

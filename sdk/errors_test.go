@@ -34,7 +34,7 @@ func TestErrorf(t *testing.T) {
 }
 
 func TestRetryable(t *testing.T) {
-	for _, kind := range kinds() {
+	for _, kind := range Kinds() {
 		want := errors.Is(kind, ErrBusy) || errors.Is(kind, ErrNoSpace) || errors.Is(kind, ErrConnection)
 		if got := Retryable(Errorf(kind, "x")); got != want {
 			t.Errorf("%v is retryable: %v", kind, got)

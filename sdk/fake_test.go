@@ -64,7 +64,7 @@ func fakeMeasure(_ context.Context, req FragmentationRequest) (Fragmentation, er
 		if err != nil {
 			return Fragmentation{}, err
 		}
-		e := Errorf(kinds()[n], "message %d of %s", n, req.Store.Path).WithHint("hint %d", n)
+		e := Errorf(Kinds()[n], "message %d of %s", n, req.Store.Path).WithHint("hint %d", n)
 		e.Retryable = n%2 == 0
 		return Fragmentation{}, e
 	case "obstacle":
@@ -72,7 +72,7 @@ func fakeMeasure(_ context.Context, req FragmentationRequest) (Fragmentation, er
 		if err != nil {
 			return Fragmentation{}, err
 		}
-		e := Errorf(kinds()[n], "obstacle %d of %s", n, req.Store.Path).WithHint("hint %d", n)
+		e := Errorf(Kinds()[n], "obstacle %d of %s", n, req.Store.Path).WithHint("hint %d", n)
 		e.Retryable = n%2 == 0
 		return Fragmentation{AllocatedBytes: 1, Obstacle: e}, nil
 	case "untyped":

@@ -134,7 +134,7 @@ func TestLaunchErrors(t *testing.T) {
 				t.Fatal("started")
 			}
 			if !errors.Is(err, c.kind) {
-				t.Errorf("kind of %v is %v, want %v", err, kindOf(err), c.kind)
+				t.Errorf("kind of %v is %v, want %v", err, KindOf(err), c.kind)
 			}
 			for _, say := range c.say {
 				if !strings.Contains(err.Error(), say) {

@@ -61,7 +61,7 @@ func detailOf(err error) (codes.Code, *wringv1.ErrorDetail) {
 		Hint:      bounded(HintOf(err), maxErrorHint),
 		Retryable: Retryable(err),
 	}
-	kind := kindOf(err)
+	kind := KindOf(err)
 	for _, w := range wireKinds() {
 		if errors.Is(kind, w.kind) {
 			code, detail.Kind = w.code, w.number

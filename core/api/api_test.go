@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/wringdb/wring/core/api"
 	"github.com/wringdb/wring/core/compaction"
+	"github.com/wringdb/wring/core/config"
 	"github.com/wringdb/wring/core/event"
 	"github.com/wringdb/wring/core/history"
 	"github.com/wringdb/wring/core/supervise"
@@ -32,12 +34,13 @@ type host struct {
 	compact  func(ctx context.Context, req api.CompactRequest) (history.Run, error)
 	reloaded int
 	planned  []string
+	stores   *[]api.StoreStatus // instead of those of Status
 }
 
 func newHost() *host { return &host{bus: event.NewBus(event.BusConfig{})} }
 
 func (h *host) Status() api.Status {
-	return api.Status{
+	status := api.Status{
 		Version: "1.2.3", PID: 42, LastEventID: h.bus.LastID(), Running: []string{},
 		Stores: []api.StoreStatus{
 			{Store: "a", State: api.Healthy},
@@ -46,6 +49,10 @@ func (h *host) Status() api.Status {
 		},
 		Plugins: []supervise.Status{{Name: "bolt", Kind: supervise.KindPlugin, State: supervise.StateUp, PID: 7}},
 	}
+	if h.stores != nil {
+		status.Stores = *h.stores
+	}
+	return status
 }
 
 func (h *host) Plan(_ context.Context, stores []string) ([]compaction.Plan, error) {
@@ -143,14 +150,52 @@ func TestAnswersArriveWhole(t *testing.T) {
 }
 
 func TestErrorsKeepKindAndHint(t *testing.T) {
-	kinds := []error{sdk.ErrNotFound, sdk.ErrInvalidOption, sdk.ErrBusy, sdk.ErrCancelled, sdk.ErrInternal}
-	for _, kind := range kinds {
+	for _, kind := range sdk.Kinds() {
 		h := newHost()
 		h.err = sdk.Errorf(kind, "it went wrong").WithHint("try the other way")
 		c := serve(t, h)
 		_, err := c.Plan(t.Context(), nil)
 		if !errors.Is(err, kind) || err.Error() != "it went wrong" || sdk.HintOf(err) != "try the other way" {
 			t.Errorf("kind %v arrives as %v (hint %q)", kind, err, sdk.HintOf(err))
+		}
+	}
+}
+
+// A configuration that is wrong is the fault of whoever wrote it, not the host's.
+func TestReloadOfAWrongConfiguration(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "wring.hcl")
+	if err := os.WriteFile(file, []byte("every = \"soon\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h := newHost()
+	if _, h.err = config.Load(t.Context(), file, nil); h.err == nil {
+		t.Fatal("the configuration is right")
+	}
+	answer := httptest.NewRecorder()
+	api.NewHandler(h, "1.2.3").ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v1/reload", nil))
+	if answer.Code != http.StatusUnprocessableEntity {
+		t.Errorf("status %d: %s", answer.Code, answer.Body)
+	}
+	if err := serve(t, h).Reload(t.Context()); !errors.Is(err, sdk.ErrInvalidOption) || err.Error() != h.err.Error() {
+		t.Errorf("Reload() = %v, want %v", err, h.err)
+	}
+}
+
+func TestHealth(t *testing.T) {
+	for _, test := range []struct {
+		stores []api.StoreStatus
+		want   api.State
+	}{
+		{nil, api.Healthy},
+		{[]api.StoreStatus{{Health: history.Health{Overdue: true}}}, api.Overdue},
+		{[]api.StoreStatus{{Health: history.Health{Overdue: true}}, {Health: history.Health{Degraded: true}}}, api.Degraded},
+		{[]api.StoreStatus{{Health: history.Health{Degraded: true}}, {Store: "u", Health: history.Health{Unresolved: true}}}, api.Unresolved},
+	} {
+		h := newHost()
+		h.stores = &test.stores
+		got, err := serve(t, h).Health(t.Context())
+		if err != nil || got.State != test.want || slices.Contains(got.Unresolved, "u") != (test.want == api.Unresolved) {
+			t.Errorf("Health() = %+v, %v; want %s", got, err, test.want)
 		}
 	}
 }

@@ -203,12 +203,20 @@ func readProblem(response *http.Response) error {
 	if kind == nil {
 		kind = sdk.ErrInternal
 	}
-	problem := sdk.Errorf(kind, "%s", p.Detail)
+	message, hint := p.Detail, ""
 	for _, e := range p.Errors {
-		if e.Location == hintLocation {
-			return problem.WithHint("%s", e.Message)
+		switch e.Location {
+		case hintLocation:
+			hint = e.Message
+		case kindLocation:
+			for _, known := range sdk.Kinds() {
+				if known.Error() == e.Message {
+					kind = known
+				}
+			}
+		default:
+			message += "; " + e.Message
 		}
-		problem.Message += "; " + e.Message
 	}
-	return problem
+	return sdk.Errorf(kind, "%s", message).WithHint("%s", hint)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/wringdb/wring/core/compaction"
+	"github.com/wringdb/wring/core/config"
 	"github.com/wringdb/wring/core/event"
 	"github.com/wringdb/wring/core/history"
 	"github.com/wringdb/wring/core/supervise"
@@ -24,13 +25,13 @@ const maxListed = 10_000
 // NewHandler serves host. The OpenAPI document is at /openapi.json.
 func NewHandler(host Host, version string) http.Handler {
 	mux := http.NewServeMux()
-	config := huma.DefaultConfig("wring", version)
-	config.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaName)
-	config.DocsPath = ""     // its page would load scripts from elsewhere
-	config.CreateHooks = nil // no $schema field in answers
-	config.SchemasPath = ""
-	config.RejectUnknownQueryParameters = true
-	routes{host}.register(humago.New(mux, config))
+	c := huma.DefaultConfig("wring", version)
+	c.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaName)
+	c.DocsPath = ""     // its page would load scripts from elsewhere
+	c.CreateHooks = nil // no $schema field in answers
+	c.SchemasPath = ""
+	c.RejectUnknownQueryParameters = true
+	routes{host}.register(humago.New(mux, c))
 	return mux
 }
 
@@ -103,14 +104,18 @@ func op(id, method, path, summary string) huma.Operation {
 
 // HealthReport is the health of the whole host.
 type HealthReport struct {
-	State    State    `json:"state"`
-	Degraded []string `json:"degraded" doc:"Stores that fail again and again"`
-	Overdue  []string `json:"overdue" doc:"Stores that were not looked at in time"`
+	State      State    `json:"state"`
+	Unresolved []string `json:"unresolved" doc:"Stores whose last outcome is unknown, and that nobody has looked at since"`
+	Degraded   []string `json:"degraded" doc:"Stores that fail again and again"`
+	Overdue    []string `json:"overdue" doc:"Stores that were not looked at in time"`
 }
 
 func (r routes) health(context.Context, *noInput) (*body[HealthReport], error) {
-	report := HealthReport{State: Healthy, Degraded: []string{}, Overdue: []string{}}
+	report := HealthReport{State: Healthy, Unresolved: []string{}, Degraded: []string{}, Overdue: []string{}}
 	for _, s := range r.host.Status().Stores {
+		if s.Unresolved {
+			report.Unresolved = append(report.Unresolved, s.Store)
+		}
 		if s.Degraded {
 			report.Degraded = append(report.Degraded, s.Store)
 		}
@@ -119,6 +124,8 @@ func (r routes) health(context.Context, *noInput) (*body[HealthReport], error) {
 		}
 	}
 	switch {
+	case len(report.Unresolved) > 0:
+		report.State = Unresolved
 	case len(report.Degraded) > 0:
 		report.State = Degraded
 	case len(report.Overdue) > 0:
@@ -242,7 +249,10 @@ func problem(err error) error {
 		return nil
 	}
 	status := http.StatusInternalServerError
+	var mistakes *config.Diagnostics
 	switch {
+	case errors.As(err, &mistakes):
+		status = http.StatusUnprocessableEntity
 	case errors.Is(err, sdk.ErrNotFound):
 		status = http.StatusNotFound
 	case errors.Is(err, sdk.ErrInvalidOption):
@@ -256,8 +266,15 @@ func problem(err error) error {
 	if hint := sdk.HintOf(err); hint != "" {
 		answer.Errors = append(answer.Errors, &huma.ErrorDetail{Message: hint, Location: hintLocation})
 	}
+	if kind := sdk.KindOf(err); kind != nil {
+		answer.Errors = append(answer.Errors, &huma.ErrorDetail{Message: kind.Error(), Location: kindLocation})
+	}
 	return answer
 }
 
-// hintLocation marks the entry of a problem's errors that is advice.
-const hintLocation = "hint"
+// What marks the entry of a problem's errors that is advice, and that which is
+// the kind of the error, in the words of its sentinel.
+const (
+	hintLocation = "hint"
+	kindLocation = "kind"
+)

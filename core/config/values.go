@@ -359,18 +359,15 @@ func (d *decoder) paths(v cty.Value) ([]string, error) {
 	return list, nil
 }
 
-// socketsUnder is the longest that the host adds to its data directory for a
-// socket, with the shortest limit that systems have for one: 103 bytes. See
-// package supervise for how plugins' sockets are named.
-const (
-	socketsUnder = len("/run/run-4294967295/plugin4294967295")
-	maxDataDir   = 103 - socketsUnder
-)
+// maxDataDir leaves room for the admin socket, with the shortest limit that
+// systems have for the path of one: 103 bytes. Sockets of plugins, which have
+// longer names, go elsewhere where there is no room for them.
+const maxDataDir = 103 - len("/wring.sock")
 
 func (d *decoder) dataDir(v cty.Value) (string, error) {
 	s, err := d.path(v)
 	if err == nil && len(s) > maxDataDir {
-		return "", fmt.Errorf("is too long, %d bytes\nsockets in it would have longer paths than systems allow, so choose one of at most %d bytes", len(s), maxDataDir)
+		return "", fmt.Errorf("is too long, %d bytes\nthe path of the admin socket in it would be longer than systems allow, so choose one of at most %d bytes", len(s), maxDataDir)
 	}
 	return s, err
 }

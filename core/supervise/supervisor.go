@@ -35,9 +35,9 @@ type Config struct {
 	// HostVersion is what plugins and owners are told, for messages to people.
 	HostVersion string
 	// RuntimeDir is where plugins put their sockets: made with mode 0700 when it
-	// is missing, and swept of what hosts that died have left. Its path must be
-	// short (at most 75 bytes). Empty means a directory of the user's own under
-	// the system's directory for temporary files.
+	// is missing, and swept of what hosts that died have left. When its path is
+	// empty, or has more than 61 bytes, a directory of the user's own under the
+	// system's directory for temporary files takes its place.
 	RuntimeDir string
 	// KeepWarm is how long a process that nobody uses keeps running; 0 means
 	// 30 s, less than 0 ends it at once.

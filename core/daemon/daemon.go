@@ -138,7 +138,7 @@ func start(ctx context.Context, c Config) (h *host, err error) {
 	h.bus = event.NewBus(event.BusConfig{})
 	h.supervisor = supervise.New(supervise.Config{
 		Catalog: plugins, Logger: c.Logger, Events: h.bus, HostVersion: c.Version,
-		RuntimeDir: filepath.Join(loaded.DataDir, "run"),
+		RuntimeDir: filepath.Join(loaded.DataDir, runDirName),
 	})
 	h.runner = compaction.New(compaction.Config{
 		Clients: trusting{Clients{h.supervisor}, h}, History: h.history, Bus: h.bus, Logger: c.Logger,

@@ -8,21 +8,25 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/wringdb/wring/core/history"
 	"github.com/wringdb/wring/sdk"
+)
+
+// What a host has in its data directory, beside its history.
+const (
+	lockName   = "host.lock"
+	socketName = "wring.sock" // api.SocketPath
+	runDirName = "run"
 )
 
 // lockDataDir makes the data directory, readable by its owner only, and keeps
 // a second host out of it for as long as the returned file is open. The lock
 // is the kernel's: a host that dies in any way gives it back.
 func lockDataDir(dir string) (*os.File, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the data directory: %w", err)
+	if err := closeDataDir(dir); err != nil {
+		return nil, err
 	}
-	if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // a directory without x is of no use
-		return nil, sdk.Errorf(sdk.ErrPermission, "close the data directory to others: %w", err).
-			WithHint("data_dir must belong to the user who runs wring")
-	}
-	path := filepath.Join(dir, "host.lock")
+	path := filepath.Join(dir, lockName)
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the host's lock: %w", err)
@@ -38,6 +42,52 @@ func lockDataDir(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("write the host's lock: %w", err)
 	}
 	return file, nil
+}
+
+// closeDataDir makes the data directory, and closes it to others. One that is
+// open and somebody else's too, such as /srv or /tmp, is left as it is and
+// refused.
+func closeDataDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make the data directory: %w", err)
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return fmt.Errorf("look at the data directory: %w", err)
+	}
+	mode := info.Mode().Perm()
+	if mode == 0o700 {
+		return nil
+	}
+	if mode&0o077 != 0 {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return fmt.Errorf("look at the data directory: %w", err)
+		}
+		if other, found := notOurs(entries); found {
+			return sdk.Errorf(sdk.ErrPermission, "the data directory %s is open to others (mode %#o), and has what is not wring's in it, such as %s", dir, mode, other).
+				WithHint("give wring a directory of its own with data_dir; if this is one, close it: chmod 700 %s", dir)
+		}
+	}
+	if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // a directory without x is of no use
+		return sdk.Errorf(sdk.ErrPermission, "close the data directory to others: %w", err).
+			WithHint("data_dir must belong to the user who runs wring")
+	}
+	return nil
+}
+
+// notOurs names something in a directory that no host has put there. One that a
+// host has used before is wring's, whatever else has come into it since.
+func notOurs(entries []os.DirEntry) (name string, found bool) {
+	for _, e := range entries {
+		switch n := e.Name(); {
+		case n == lockName:
+			return "", false
+		case n != socketName && n != runDirName && !strings.HasPrefix(n, history.FileName):
+			name, found = n, true
+		}
+	}
+	return name, found
 }
 
 func writePID(file *os.File) error {

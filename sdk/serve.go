@@ -24,6 +24,9 @@ import (
 //	PLUGIN -version
 //	PLUGIN -h
 //
+// Before describe and -version there may be arguments of the program's own: a
+// host gives it those that are configured as args in every call.
+//
 // The backend logs by hclog.FromContext(ctx); WRING_LOG_LEVEL sets the level.
 // Serve returns when all went well, so that main can tidy up, and exits
 // otherwise: 1 for a failure, 2 for wrong usage.
@@ -50,20 +53,18 @@ func (p *program) run(args []string) (exitCode int) {
 	if os.Getenv(HandshakeCookieKey) == HandshakeCookieValue {
 		return servePlugin(p.backend, p.logger(true))
 	}
-	verb := ""
+	first, last := "", ""
 	if len(args) > 0 {
-		verb = strings.TrimLeft(args[0], "-")
-		args = args[1:]
+		first, last = strings.TrimLeft(args[0], "-"), strings.TrimLeft(args[len(args)-1], "-")
 	}
 	switch {
-	case verb == "debug":
-		return p.debug(args)
-	case len(args) > 0:
-	case verb == "describe":
+	case first == "debug":
+		return p.debug(args[1:])
+	case last == "describe":
 		return p.describe()
-	case verb == "version":
+	case last == "version":
 		return p.version()
-	case verb == "h" || verb == "help":
+	case len(args) == 1 && (last == "h" || last == "help"):
 		p.usage(p.stdout)
 		return 0
 	}

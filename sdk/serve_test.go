@@ -71,6 +71,8 @@ func TestServeByHand(t *testing.T) {
 		{nil, 2, "", "is the Fake DB backend of wring. The host starts it by itself"},
 		{[]string{"compact", "x.db"}, 2, "", "describe             print what it is"},
 		{[]string{"describe", "more"}, 2, "", "By hand:"},
+		{[]string{"-cache", "1GiB", "describe"}, 0, "\"name\": \"fake\"", ""},
+		{[]string{"-cache", "1GiB", "-version"}, 0, "fake 1.2.3", ""},
 		{[]string{"-h"}, 0, "By hand:", ""},
 		{[]string{"--help"}, 0, "By hand:", ""},
 		{[]string{"-version"}, 0, "fake 1.2.3 (engine Fake DB, protocol 1)\n", ""},

@@ -126,6 +126,18 @@ func TestDescribeExplainsWhatIsWrong(t *testing.T) {
 	}
 }
 
+// What sdk.Serve makes is described with the arguments that it is configured with.
+func TestDescribeOfAServedPluginWithArguments(t *testing.T) {
+	dir := t.TempDir()
+	install(t, dir, "served")
+	for _, args := range [][]string{nil, {"-cache", "1GiB"}, {"serve"}} {
+		desc, err := New(Config{SelfDir: dir}).Describe(t.Context(), config.Plugin{Name: "served", Args: args})
+		if err != nil || desc.Name != "served" {
+			t.Errorf("with %q: %+v, %v", args, desc, err)
+		}
+	}
+}
+
 // A plugin that is newer than the host, and still speaks with it, is as good as
 // any other.
 func TestDescribeOfANewerPlugin(t *testing.T) {

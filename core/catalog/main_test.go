@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -37,6 +38,9 @@ func behave(behaviour string, args []string) int {
 	}
 	behaviour, _, _ = strings.Cut(behaviour, ".")
 	switch behaviour {
+	case "served":
+		sdk.Serve(served{desc})
+		return 0
 	case "magic":
 		desc.Signatures = []sdk.Signature{{Magic: []byte("MAGIC"), Offset: 16}, {Magic: []byte("SECOND")}}
 	case "magic2":
@@ -89,6 +93,19 @@ func behave(behaviour string, args []string) int {
 		return 67
 	}
 	return 0
+}
+
+// served is a backend that can only be described.
+type served struct{ desc sdk.Description }
+
+func (s served) Describe(context.Context) (sdk.Description, error) { return s.desc, nil }
+
+func (served) Fragmentation(context.Context, sdk.FragmentationRequest) (sdk.Fragmentation, error) {
+	return sdk.Fragmentation{}, sdk.ErrUnsupported
+}
+
+func (served) Compact(context.Context, sdk.CompactRequest, func(sdk.Progress)) (sdk.CompactResult, error) {
+	return sdk.CompactResult{}, sdk.ErrUnsupported
 }
 
 // install puts the test binary into dir as the program of each plugin.

@@ -8,8 +8,8 @@ package sdk
 //	PLUGIN_UNIX_SOCKET_DIR=…   make your socket in this directory
 //	WRING_LIFELINE_FD=3        LifelineEnv: a pipe; its end is the host's end
 //
-// and PATH, HOME, TMPDIR, LANG, LC_ALL, TZ and what the configuration names; no
-// other. The program listens on a unix socket and prints one line on stdout,
+// and PATH, HOME, TMPDIR, LANG, LC_ALL, TZ, WRING_LOG_LEVEL and what the
+// configuration names; no other. The program listens on a unix socket and prints one line on stdout,
 // and nothing before it:
 //
 //	1|1|unix|/path/of/the/socket|grpc|
@@ -19,8 +19,10 @@ package sdk
 // the directory is private to the user, and whoever could pass that could also
 // attach a debugger. When it is asked to shut down (plugin.GRPCController), by
 // SIGTERM or by the end of the lifeline, it cancels its calls, lets them clean
-// up and exits within two seconds. It ignores SIGINT. Messages are at most
-// 4 MiB. Logs go to stderr, one line each, plain or as hclog's JSON.
+// up and exits: within two seconds, but after SIGTERM, which is no word of the
+// host's, it may take ten for its calls as long as the lifeline holds. It ignores
+// SIGINT. Messages are at most 4 MiB. Logs go to stderr, one line each, plain or
+// as hclog's JSON.
 const (
 	// HandshakeVersion is that of the handshake, not of the protocol: Describe
 	// settles the latter.
@@ -34,6 +36,9 @@ const (
 	// reading end of a pipe whose other end only the host has. It ends when the
 	// host does, however that comes about.
 	LifelineEnv = "WRING_LIFELINE_FD"
+	// LogLevelEnv names the variable with the least level that a plugin logs at:
+	// trace, debug, info, warn or error.
+	LogLevelEnv = "WRING_LOG_LEVEL"
 	// HealthService is the name to ask the health service for, of plugins and of
 	// owners.
 	HealthService = "plugin"

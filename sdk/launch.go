@@ -35,7 +35,7 @@ type LaunchConfig struct {
 	// SHA256 that the program must have; empty for any. It is compared just
 	// before the start, so the directory must not be writable by others.
 	SHA256 []byte
-	// Env is KEY=VALUE each, beyond PATH, HOME, TMPDIR, LANG, LC_ALL and TZ,
+	// Env is KEY=VALUE each, beyond PATH, HOME, TMPDIR, LANG, LC_ALL, TZ and WRING_LOG_LEVEL,
 	// which are copied. Nothing else of the host's environment is passed on.
 	Env []string
 	// SocketDir is a private directory for sockets, made when missing; a
@@ -172,7 +172,9 @@ func (d socketDir) remove() {
 
 // PluginEnv names all that a plugin gets of its host's environment, beyond what
 // a configuration lets through.
-func PluginEnv() []string { return []string{"PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "TZ"} }
+func PluginEnv() []string {
+	return []string{"PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "TZ", LogLevelEnv}
+}
 
 // allowedEnv has the values of PluginEnv, and more.
 func allowedEnv(more []string) []string {

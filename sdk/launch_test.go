@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -20,7 +21,7 @@ func TestLaunchAnswers(t *testing.T) {
 		t.Errorf("description = %+v", d)
 	}
 	again, err := c.Describe(t.Context())
-	if err != nil || fmt.Sprint(again) != fmt.Sprint(d) && again.Name != d.Name {
+	if err != nil || !reflect.DeepEqual(again, d) {
 		t.Errorf("described again: %+v, %v", again, err)
 	}
 	if err := c.Healthy(t.Context()); err != nil {
@@ -199,13 +200,14 @@ func TestLaunchPinnedProgram(t *testing.T) {
 func TestLaunchEnvironment(t *testing.T) {
 	t.Setenv("SECRET_TOKEN", "s3cr3t")
 	t.Setenv("TZ", "UTC")
+	t.Setenv(LogLevelEnv, "debug")
 	_, c := start(t, "plugin", func(c *LaunchConfig) { c.Env = append(c.Env, "WANTED=1") })
 	f, err := c.Fragmentation(t.Context(), FragmentationRequest{Store: Store{Name: "env"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	allowed := map[string]bool{
-		"PATH": true, "HOME": true, "TMPDIR": true, "LANG": true, "LC_ALL": true, "TZ": true,
+		"PATH": true, "HOME": true, "TMPDIR": true, "LANG": true, "LC_ALL": true, "TZ": true, LogLevelEnv: true,
 		"WANTED": true, roleEnv: true, HandshakeCookieKey: true, "GORACE": true,
 	}
 	for key := range f.Metrics {
@@ -213,7 +215,7 @@ func TestLaunchEnvironment(t *testing.T) {
 			t.Errorf("%s is passed on", key)
 		}
 	}
-	for _, key := range []string{"TZ", "WANTED"} {
+	for _, key := range []string{"TZ", LogLevelEnv, "WANTED"} {
 		if _, ok := f.Metrics[key]; !ok {
 			t.Errorf("%s is not passed on", key)
 		}

@@ -32,6 +32,9 @@ func play(role string) int {
 	switch name {
 	case "plugin":
 		Serve(newFake())
+	case "plugin-hasty": // with little patience after SIGTERM
+		p := &program{stderr: os.Stderr}
+		return servePlugin(guarded(newFake()), p.logger(true), hasty)
 	case "paced":
 		Serve(newPaced())
 	case "rubbish": // prints before the handshake
@@ -82,6 +85,9 @@ func play(role string) int {
 	}
 	return 0
 }
+
+// hasty is more than a plugin has when its host is gone.
+const hasty = orphanDrain + 300*time.Millisecond
 
 func waitForSignal() {
 	c := make(chan os.Signal, 1)

@@ -23,7 +23,8 @@ const (
 	// asked the process to end. No plugin outlives its host by 2 s, and the host
 	// kills it 2 s after asking.
 	orphanDrain = 1200 * time.Millisecond
-	// termDrain is the same after SIGTERM, while the host lives.
+	// termDrain is the same after SIGTERM, while the host lives and nobody waits
+	// to kill it.
 	termDrain = 10 * time.Second
 	// pluginName is what go-plugin calls our service.
 	pluginName = "backend"
@@ -38,7 +39,8 @@ func handshake() plugin.HandshakeConfig {
 }
 
 // servePlugin is the life of a plugin process, from the handshake to the end.
-func servePlugin(b Backend, logger hclog.Logger) (exitCode int) {
+// After SIGTERM calls have the time of patience to clean up.
+func servePlugin(b Backend, logger hclog.Logger, patience time.Duration) (exitCode int) {
 	// The host's end breaks the pipes on which this process logs; that must not
 	// kill it before its calls have cleaned up.
 	ignored := make(chan os.Signal, 1)
@@ -48,7 +50,7 @@ func servePlugin(b Backend, logger hclog.Logger) (exitCode int) {
 
 	s := newServer(b, logger)
 	created := make(chan *grpc.Server, 1)
-	go endEarly(s, created, term, lifeline(logger))
+	go endEarly(s, created, term, lifeline(logger), patience)
 
 	plugin.Serve(&plugin.ServeConfig{
 		HandshakeConfig: handshake(),
@@ -71,19 +73,20 @@ func servePlugin(b Backend, logger hclog.Logger) (exitCode int) {
 	case <-idle:
 		return 0
 	default:
-		logger.Error("calls had not cleaned up in time", "calls", s.inFlight(), "waited", orphanDrain)
+		logger.Error("calls had not cleaned up in time", "calls", s.inFlight(), "waited", s.drainingFor().Round(time.Millisecond))
 		return 1
 	}
 }
 
-// endEarly ends the server on SIGTERM or when the host is gone.
-func endEarly(s *server, created <-chan *grpc.Server, term <-chan os.Signal, orphaned <-chan struct{}) {
+// endEarly ends the server on SIGTERM, with that much patience with calls that
+// clean up, or when the host is gone.
+func endEarly(s *server, created <-chan *grpc.Server, term <-chan os.Signal, orphaned <-chan struct{}, afterTerm time.Duration) {
 	var idle <-chan struct{}
 	var patience <-chan time.Time
 	select {
 	case <-term:
 		idle = s.drain(fmt.Errorf("%w: its process was told to end (SIGTERM)", errDraining))
-		patience = time.After(termDrain)
+		patience = time.After(afterTerm)
 	case <-orphaned:
 		idle = s.drain(fmt.Errorf("%w: its host is gone", errDraining))
 		patience = time.After(orphanDrain)

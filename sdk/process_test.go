@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
@@ -262,6 +263,44 @@ func TestPluginTerminated(t *testing.T) {
 	untouched(t, store)
 }
 
+// One whose backend does not care ends all the same, and says how long it has
+// waited.
+func TestPluginTerminatedUnderAStubbornBackend(t *testing.T) {
+	noLeaks(t)
+	var out buffer
+	p, c := start(t, "plugin-hasty", func(c *LaunchConfig) { c.Stderr = &out })
+	done := compacting(t.Context(), t, c, newStore(t, "stubborn"))
+	began := time.Now()
+	if err := syscall.Kill(p.PID(), syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := within(t, 20*time.Second, done); !errors.Is(err, ErrConnection) {
+		t.Errorf("err = %v", err)
+	}
+	<-p.Exited()
+	if d := time.Since(began); d < hasty {
+		t.Errorf("it has ended after %s, before its calls had the time to clean up", d)
+	}
+	if !strings.Contains(p.ExitReason(), "exit status 1") {
+		t.Errorf("reason = %q", p.ExitReason())
+	}
+	_, after, _ := strings.Cut(out.String(), `"waited":`)
+	var waited int64 // nanoseconds, or a text
+	if text, ok := strings.CutPrefix(after, `"`); ok {
+		text, _, _ = strings.Cut(text, `"`)
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			t.Errorf("the log has %q", out.String())
+		}
+		waited = int64(d)
+	} else if _, err := fmt.Sscan(after, &waited); err != nil {
+		t.Errorf("the log has %q", out.String())
+	}
+	if time.Duration(waited) < hasty {
+		t.Errorf("it says that it has waited %s", time.Duration(waited))
+	}
+}
+
 func TestPluginIgnoresInterrupt(t *testing.T) {
 	p, c := start(t, "plugin")
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGHUP, syscall.SIGPIPE} {
@@ -283,10 +322,10 @@ func TestHostKilled(t *testing.T) {
 }
 
 // Nor does one whose backend does not care. It has until orphanDrain, which a
-// busy machine stretches.
+// busy machine stretches, though not to termDrain.
 func TestHostKilledUnderAStubbornBackend(t *testing.T) {
 	pid := killHostOf(t, newStore(t, "stubborn"))
-	eventually(t, 10*time.Second, "the plugin has ended", func() bool { return !alive(pid) })
+	eventually(t, 5*time.Second, "the plugin has ended", func() bool { return !alive(pid) })
 }
 
 // killHostOf kills a host in the middle of a compaction and returns the process

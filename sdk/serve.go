@@ -51,7 +51,7 @@ type program struct {
 
 func (p *program) run(args []string) (exitCode int) {
 	if os.Getenv(HandshakeCookieKey) == HandshakeCookieValue {
-		return servePlugin(p.backend, p.logger(true))
+		return servePlugin(p.backend, p.logger(true), termDrain)
 	}
 	first, last := "", ""
 	if len(args) > 0 {
@@ -74,7 +74,7 @@ func (p *program) run(args []string) (exitCode int) {
 
 // logger writes to stderr: as JSON for a host, in words for a person.
 func (p *program) logger(forHost bool) hclog.Logger {
-	level := hclog.LevelFromString(os.Getenv("WRING_LOG_LEVEL"))
+	level := hclog.LevelFromString(os.Getenv(LogLevelEnv))
 	if level == hclog.NoLevel {
 		level = hclog.Info
 	}

@@ -74,14 +74,16 @@ func (c *child) Start(context.Context) error {
 	return nil
 }
 
-func (c *child) startProcess() error {
+func (c *child) startProcess() (err error) {
 	var theirs [3]*os.File
 	defer func() {
 		for _, file := range theirs {
 			_ = file.Close() // nil is fine
 		}
+		if err != nil {
+			c.closeOurs()
+		}
 	}()
-	var err error
 	if c.stdout, theirs[0], err = os.Pipe(); err != nil {
 		return err
 	}
@@ -103,14 +105,11 @@ func (c *child) startProcess() error {
 	} else {
 		err = c.cmd.Start()
 	}
-	if err != nil {
-		c.closeOurs()
-		return err
-	}
-	c.running = true
-	return nil
+	c.running = err == nil
+	return err
 }
 
+// closeOurs closes our ends, as far as they were made.
 func (c *child) closeOurs() {
 	_ = c.stdout.Close()
 	_ = c.stderr.Close()

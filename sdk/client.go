@@ -178,7 +178,7 @@ func (c *Client) Compact(ctx context.Context, req CompactRequest, report func(Pr
 	defer close(ended)
 
 	stream, err := c.service.Compact(callCtx, &wringv1.CompactRequest{
-		Store: storeToWire(req.Store), Mode: req.Mode, Options: options, CallId: id,
+		Store: storeToWire(req.Store), Mode: utf8String(req.Mode), Options: options, CallId: id,
 		Limits: limitsToWire(Limits{BytesPerSecond: rate}),
 	})
 	if err != nil {

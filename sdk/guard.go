@@ -311,7 +311,10 @@ func checkStore(doing string, store Store) error {
 			WithHint("a backend has a working directory of its own: write the path from /")
 	case strings.ContainsRune(store.Path, 0):
 		return Errorf(ErrInvalidOption, "%s: path %q has a NUL byte", doing, store.Path)
-	case !utf8.ValidString(store.Path) || !utf8.ValidString(store.Name):
+	case !utf8.ValidString(store.Name):
+		return Errorf(ErrInvalidOption, "%s: its name %q is not UTF-8, which the protocol cannot carry", doing, store.Name).
+			WithHint("give the store a plain name")
+	case !utf8.ValidString(store.Path):
 		return Errorf(ErrInvalidOption, "%s: path %q is not UTF-8, which the protocol cannot carry", doing, store.Path).
 			WithHint("give the store a symbolic link with a plain name, and use that")
 	}

@@ -111,6 +111,7 @@ func TestGuardChecksRequests(t *testing.T) {
 		"mode to measure for": {measure(FragmentationRequest{Store: store, Mode: "best"}), ErrInvalidOption, `fake has no mode "best"`, "full, quick"},
 		"depth":               {measure(FragmentationRequest{Store: store, Depth: "deep"}), ErrInvalidOption, `no depth "deep"`, "quick, sampled, exact"},
 		"options":             {measure(FragmentationRequest{Store: store, Options: Options{"fill": 2, "fast": 3}}), ErrInvalidOption, "fast must be true or false", "fill"},
+		"UTF-8 name":          {measure(FragmentationRequest{Store: Store{Path: "/a", Name: "b\xff"}}), ErrInvalidOption, `its name "b\xff" is not UTF-8`, "plain name"},
 		"UTF-8":               {measure(FragmentationRequest{Store: Store{Path: "/a\xff"}}), ErrInvalidOption, "not UTF-8", "symbolic link"},
 		"NUL":                 {measure(FragmentationRequest{Store: Store{Path: "/a\x00b"}}), ErrInvalidOption, "NUL", ""},
 	} {

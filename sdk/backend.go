@@ -100,11 +100,13 @@ type Capabilities struct {
 	ListsStores bool `json:"lists_stores"`
 }
 
-// Signature is one way to recognise a store. All parts that are set must hold.
+// Signature is one way to recognise a store. All parts that are set must hold;
+// with both DirEntry and Magic, one entry that the former fits has the latter.
 type Signature struct {
-	// DirEntry is a name or pattern (path.Match) in a store that is a directory.
+	// DirEntry is a name or pattern (path.Match) in a store that is a directory;
+	// empty for a store that is a file.
 	DirEntry string `json:"dir_entry,omitempty"`
-	// Magic is what a store that is a file has at Offset.
+	// Magic is what the file, or the entry, has at Offset: at most MaxMagic bytes.
 	Magic  []byte `json:"magic,omitempty"`
 	Offset int64  `json:"offset,omitempty"`
 }

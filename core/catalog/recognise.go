@@ -1,25 +1,17 @@
 package catalog
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
-	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 
 	"github.com/wringdb/wring/sdk"
 )
-
-// maxMagic bounds how many bytes of a signature are compared.
-const maxMagic = 4096
 
 // Recognise returns the name of the plugin whose signature matches the file or
 // directory at path. It reads a few bytes of the file, or the names in the
@@ -50,11 +42,15 @@ func (c *Catalog) Recognise(ctx context.Context, path string) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", fmt.Errorf("recognise %s: %w", path, err)
 	}
-	store, err := openCandidate(path, info)
+	store, err := sdk.OpenCandidate(path)
 	if err != nil {
-		return "", err
+		kind := sdk.ErrNotFound
+		if errors.Is(err, fs.ErrPermission) {
+			kind = sdk.ErrPermission
+		}
+		return "", sdk.Errorf(kind, "recognise: %w", err).WithHint("run wring as a user who may read the store")
 	}
-	defer store.close()
+	defer store.Close()
 
 	var names, matching, silent []string
 	for _, k := range known {
@@ -63,7 +59,7 @@ func (c *Catalog) Recognise(ctx context.Context, path string) (string, error) {
 			continue
 		}
 		names = append(names, k.name)
-		if slices.ContainsFunc(k.desc.Signatures, store.matches) {
+		if slices.ContainsFunc(k.desc.Signatures, store.Matches) {
 			matching = append(matching, k.name)
 		}
 	}
@@ -127,70 +123,4 @@ func (c *Catalog) known(ctx context.Context) []knownPlugin {
 	}
 	wg.Wait()
 	return known
-}
-
-// candidate is a path that signatures are held against.
-type candidate struct {
-	path  string
-	file  *os.File // nil for a directory
-	names []string // of a directory
-}
-
-func openCandidate(path string, info fs.FileInfo) (*candidate, error) {
-	// Without waiting: a pipe may have taken the file's place.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		kind := sdk.ErrNotFound
-		if errors.Is(err, fs.ErrPermission) {
-			kind = sdk.ErrPermission
-		}
-		return nil, sdk.Errorf(kind, "recognise: %w", err).WithHint("run wring as a user who may read the store")
-	}
-	if !info.IsDir() {
-		return &candidate{path: path, file: f}, nil
-	}
-	defer f.Close()
-	names, err := f.Readdirnames(-1)
-	if err != nil {
-		return nil, fmt.Errorf("list %s: %w", path, err)
-	}
-	return &candidate{path: path, names: names}, nil
-}
-
-func (c *candidate) close() {
-	if c.file != nil {
-		_ = c.file.Close() // only read
-	}
-}
-
-// matches says whether all parts of a signature that are set hold. In a
-// directory the magic is looked for in the entry that the signature names.
-func (c *candidate) matches(s sdk.Signature) bool {
-	if s.DirEntry == "" {
-		return c.file != nil && len(s.Magic) > 0 && hasMagic(c.file, s)
-	}
-	return c.file == nil && slices.ContainsFunc(c.names, func(name string) bool {
-		if ok, err := path.Match(s.DirEntry, name); err != nil || !ok {
-			return false
-		}
-		return len(s.Magic) == 0 || fileHasMagic(filepath.Join(c.path, name), s)
-	})
-}
-
-func fileHasMagic(path string, s sdk.Signature) bool {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	return hasMagic(f, s)
-}
-
-func hasMagic(r io.ReaderAt, s sdk.Signature) bool {
-	if s.Offset < 0 || len(s.Magic) > maxMagic {
-		return false
-	}
-	got := make([]byte, len(s.Magic))
-	_, err := r.ReadAt(got, s.Offset)
-	return err == nil && bytes.Equal(got, s.Magic)
 }

@@ -3,15 +3,13 @@ package sdktest
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
-	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -158,6 +156,9 @@ func checkSignatures(t *testing.T, signatures []sdk.Signature) {
 		if sig.Offset < 0 {
 			t.Errorf("signature %d: offset %d", i, sig.Offset)
 		}
+		if len(sig.Magic) > sdk.MaxMagic {
+			t.Errorf("signature %d: a magic of %d bytes matches nothing; it may have %d", i, len(sig.Magic), sdk.MaxMagic)
+		}
 	}
 }
 
@@ -236,50 +237,10 @@ func testRecognise(t *testing.T, s *subject) {
 // recognised applies signatures to a path the way the host does.
 func recognised(t *testing.T, signatures []sdk.Signature, name string) bool {
 	t.Helper()
-	info, err := os.Stat(name)
+	c, err := sdk.OpenCandidate(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, sig := range signatures {
-		fits := sig.DirEntry != "" || len(sig.Magic) > 0
-		if sig.DirEntry != "" {
-			fits = fits && info.IsDir() && hasEntry(t, name, sig.DirEntry)
-		}
-		if len(sig.Magic) > 0 {
-			fits = fits && info.Mode().IsRegular() && hasMagic(t, name, sig.Magic, sig.Offset)
-		}
-		if fits {
-			return true
-		}
-	}
-	return false
-}
-
-func hasEntry(t *testing.T, dir, pattern string) bool {
-	t.Helper()
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range entries {
-		if ok, err := path.Match(pattern, e.Name()); err == nil && ok {
-			return true
-		}
-	}
-	return false
-}
-
-func hasMagic(t *testing.T, name string, magic []byte, offset int64) bool {
-	t.Helper()
-	f, err := os.Open(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = f.Close() }()
-	got := make([]byte, len(magic))
-	n, err := f.ReadAt(got, offset)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, fs.ErrInvalid) {
-		t.Fatal(err)
-	}
-	return n == len(magic) && bytes.Equal(got, magic)
+	defer c.Close()
+	return slices.ContainsFunc(signatures, c.Matches)
 }

@@ -16,6 +16,30 @@ import (
 	"github.com/wringdb/wring/sdk"
 )
 
+// testFactory: the Digest, by which all other cases tell what is lost, sees what
+// is in a store, and changes nothing.
+func testFactory(t *testing.T, s *subject) {
+	of := make(map[string]Shape)
+	for _, shape := range []Shape{Empty, Dense, Fragmented} {
+		st := s.newStore(t, shape)
+		before := takeSnapshot(t, st.dir)
+		digest := s.digest(t, st)
+		if other, taken := of[digest]; taken {
+			t.Errorf("Factory.Digest gives the %s store and the %s one the same digest, %s", other, shape, digest)
+		}
+		of[digest] = shape
+		after := takeSnapshot(t, st.dir)
+		for name, was := range before {
+			if now, there := after[name]; !there || now.sha256 != was.sha256 {
+				t.Errorf("Factory.Digest changes %s of the %s store", name, shape)
+			}
+		}
+		if again := s.digest(t, st); again != digest {
+			t.Errorf("Factory.Digest of the %s store is %s, then %s", shape, digest, again)
+		}
+	}
+}
+
 // snapshot is every file below a directory, by its path from there.
 type snapshot map[string]fileState
 

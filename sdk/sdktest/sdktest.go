@@ -48,7 +48,8 @@ type Factory struct {
 	// give equal content.
 	Make func(path string, spec Spec) error
 	// Digest reads all content with the engine's own library and without
-	// changing it. Equal content has equal digests, whatever its layout.
+	// changing it. Equal content has equal digests, whatever its layout, and
+	// other content another: by it the suite sees what is lost.
 	Digest func(path string) (string, error)
 	// Hold opens the store as an application would and keeps it until release
 	// is called. The suite calls it in a second process, for which it starts
@@ -124,6 +125,7 @@ var cases = []struct {
 	only half // empty for both
 	run  func(*testing.T, *subject)
 }{
+	{"factory", inProcess, testFactory},
 	{"describe", "", testDescribe},
 	{"describe_command", subprocess, testDescribeCommand},
 	{"recognise", "", testRecognise},

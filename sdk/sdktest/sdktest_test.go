@@ -30,6 +30,16 @@ func TestFlawed(t *testing.T) {
 	switch flaw {
 	case "hangs_on_a_truncated_store":
 		f.Timeout = 1e9
+	case "has_a_constant_digest":
+		f.Digest = func(string) (string, error) { return "all is well", nil }
+	case "has_a_digest_that_writes":
+		f.Digest = func(path string) (string, error) {
+			content, err := os.ReadFile(path)
+			if err != nil {
+				return "", err
+			}
+			return string(content), os.WriteFile(path, append(content, 0), 0o600)
+		}
 	case "skips_the_lock":
 		f.Hold, f.Skip = nil, map[string]string{"locked": "toys are never locked", "damaged/text": "toys cannot read"}
 	case "skips_without_a_reason":
@@ -46,6 +56,8 @@ func TestFlawed(t *testing.T) {
 // message that says what is wrong. A suite that passes everything is worthless.
 func TestFlawsAreFound(t *testing.T) {
 	for _, c := range []struct{ flaw, in, message string }{
+		{"has_a_constant_digest", "in_process/factory", "the same digest"},
+		{"has_a_digest_that_writes", "in_process/factory", "Factory.Digest changes items.toy"},
 		{"changes_its_description", "in_process/describe", "Describe changes"},
 		{"has_an_invalid_default", "in_process", "default is not valid"},
 		{"serves_another", "subprocess/describe", "serves something else than Factory.Backend"},

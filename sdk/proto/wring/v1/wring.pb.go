@@ -694,13 +694,14 @@ func (x *Option) GetMax() float64 {
 	return 0
 }
 
-// Signature is one way to recognise a store. All parts that are set must hold.
+// Signature is one way to recognise a store. All parts that are set must hold;
+// with both dir_entry and magic, one entry that the former fits has the latter.
 type Signature struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The path is a directory that contains an entry by this name or pattern
 	// (as path.Match). Empty for a store that is a single file.
 	DirEntry string `protobuf:"bytes,1,opt,name=dir_entry,json=dirEntry,proto3" json:"dir_entry,omitempty"`
-	// The bytes that a file has at offset.
+	// The bytes that the file, or the entry, has at offset; at most 4096.
 	Magic         []byte `protobuf:"bytes,2,opt,name=magic,proto3" json:"magic,omitempty"`
 	Offset        int64  `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
 	unknownFields protoimpl.UnknownFields

@@ -154,6 +154,64 @@ func TestSkippedStoreNeedsNoSettling(t *testing.T) {
 	})
 }
 
+// A store that is tried again waits for its own delay; others of its group wait
+// until that has settled which it did before.
+func TestRetryDoesNotWaitForItsGroupToSettle(t *testing.T) {
+	groups := []config.Group{{Name: "g", MaxParallel: 1, Settle: 5 * time.Minute}}
+	inBubble(t, compaction.Config{Groups: groups}, func(t *testing.T, w *world) {
+		m := newMeter()
+		failing := m.backend("f", "g")
+		compact := failing.compact
+		failing.compact = func(ctx context.Context, n int, req sdk.CompactRequest, report func(sdk.Progress)) (sdk.CompactResult, error) {
+			if n == 1 {
+				m.enter("f")
+				return sdk.CompactResult{}, errFleeting
+			}
+			return compact(ctx, n, req, report)
+		}
+		stores := []config.Store{w.store("f", failing), w.store("a", m.backend("a", "g"))}
+		for i := range stores {
+			stores[i].Group = "g"
+		}
+		began := time.Now()
+		w.run(stores...)
+		var at []time.Duration
+		for _, when := range m.at {
+			at = append(at, when.Sub(began))
+		}
+		// f at once, again after its delay for a minute; a when that has settled.
+		want := []time.Duration{0, 30 * time.Second, 90*time.Second + 5*time.Minute}
+		if !slices.Equal(m.order, []string{"f", "f", "a"}) || !slices.Equal(at, want) {
+			t.Errorf("%v at %v, want them at %v", m.order, at, want)
+		}
+	})
+}
+
+// One that others have compacted beside meanwhile does wait.
+func TestRetryWaitsForOthersToSettle(t *testing.T) {
+	groups := []config.Group{{Name: "g", MaxParallel: 2, Settle: 5 * time.Minute}}
+	inBubble(t, compaction.Config{MaxParallel: 2, Groups: groups}, func(t *testing.T, w *world) {
+		m := newMeter()
+		failing := &backend{compact: func(_ context.Context, n int, _ sdk.CompactRequest, _ func(sdk.Progress)) (sdk.CompactResult, error) {
+			m.enter("f")
+			if n == 1 {
+				time.Sleep(45 * time.Second) // till within a minute of a
+				return sdk.CompactResult{}, errFleeting
+			}
+			return success, nil
+		}}
+		stores := []config.Store{w.store("f", failing), w.store("a", m.backend("a", "g"))}
+		for i := range stores {
+			stores[i].Group = "g"
+		}
+		began := time.Now()
+		w.run(stores...)
+		if last := m.at[len(m.at)-1].Sub(began); last != 6*time.Minute {
+			t.Errorf("the last began at %v, want it 5m after the minute that a took", last)
+		}
+	})
+}
+
 // Limits hold across runs, and a store that waits for its second attempt lets
 // others pass.
 func TestRunsShareTheLimits(t *testing.T) {

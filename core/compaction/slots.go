@@ -34,6 +34,9 @@ type group struct {
 type ticket struct {
 	group   string
 	granted bool
+	// despite is a time that the group need not have settled by: what has to
+	// settle is this store's own earlier attempt.
+	despite time.Time
 	wake    chan struct{} // something has changed; one entry is enough
 }
 
@@ -125,6 +128,16 @@ func (s *slots) leave(t *ticket) {
 	}
 }
 
+// requeue takes a place for another attempt on the store that has given back a
+// slot. It waits for its group to settle only if others have compacted since.
+func (s *slots) requeue(old *ticket) *ticket {
+	t := s.queue(old.group)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t.despite = old.despite
+	return t
+}
+
 // release gives a slot back. After a compaction the group settles.
 func (s *slots) release(t *ticket, compacted bool) {
 	s.mu.Lock()
@@ -134,6 +147,7 @@ func (s *slots) release(t *ticket, compacted bool) {
 		g.inUse--
 		if compacted && g.settle > 0 {
 			g.settled = s.clock.Now().Add(g.settle)
+			t.despite = g.settled
 			s.wakeAll() // those who wait must know how long
 		}
 	}
@@ -145,7 +159,7 @@ func (s *slots) grant() {
 	now := s.clock.Now()
 	s.waiting = slices.DeleteFunc(s.waiting, func(t *ticket) bool {
 		g := s.group(t.group)
-		if s.inUse >= s.max || g != nil && (g.inUse >= g.max || now.Before(g.settled)) {
+		if s.inUse >= s.max || g != nil && (g.inUse >= g.max || now.Before(g.settled) && !t.despite.Equal(g.settled)) {
 			return false
 		}
 		s.inUse++

@@ -340,7 +340,7 @@ func (t *turn) pause(d time.Duration) bool {
 			return false
 		}
 	}
-	t.ticket = t.runner.slots.queue(t.store.Group)
+	t.ticket = t.runner.slots.requeue(t.ticket)
 	return t.enter()
 }
 

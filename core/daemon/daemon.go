@@ -131,10 +131,7 @@ func start(ctx context.Context, c Config) (h *host, err error) {
 			h.close()
 		}
 	}()
-	h.history, err = history.Open(filepath.Join(loaded.DataDir, history.FileName), loaded.KeepHistory, c.Logger.Named("history"))
-	if err != nil {
-		return nil, err
-	}
+	h.history = openHistory(filepath.Join(loaded.DataDir, history.FileName), loaded.KeepHistory, c.Logger.Named("history"))
 	h.bus = event.NewBus(event.BusConfig{})
 	h.supervisor = supervise.New(supervise.Config{
 		Catalog: plugins, Logger: c.Logger, Events: h.bus, HostVersion: c.Version,
@@ -148,6 +145,17 @@ func start(ctx context.Context, c Config) (h *host, err error) {
 		Prober: h.supervisor, Events: h.bus, Logger: c.Logger, Changed: h.refresh,
 	})
 	return h, nil
+}
+
+// openHistory opens the history, or begins one in memory: that a disk is full, or
+// something is in the way, is no reason to leave all stores alone.
+func openHistory(path string, keep int, logger hclog.Logger) *history.DB {
+	db, err := history.Open(path, keep, logger)
+	if err != nil {
+		logger.Warn("the history cannot be opened; what this host does is remembered in memory only", "error", err)
+		return history.NewMemory(keep)
+	}
+	return db
 }
 
 // listen makes the admin socket. A file that a dead host left is replaced: the

@@ -308,6 +308,25 @@ func TestSocketOfADeadHostIsReplaced(t *testing.T) {
 	}
 }
 
+func TestHostStartsWithoutItsHistory(t *testing.T) {
+	p := newPlace(t, newHalf())
+	p.configure("", "")
+	inTheWay := filepath.Join(p.dir, "data", history.FileName, "something")
+	if err := os.MkdirAll(inTheWay, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	stop := p.start()
+	if runs, err := p.client.Runs(t.Context(), 5); err != nil || len(runs) != 0 {
+		t.Errorf("the host has the runs %v, %v", runs, err)
+	}
+	if err := stop(); err != nil {
+		t.Errorf("the host ends with %v", err)
+	}
+	if _, err := os.Stat(inTheWay); err != nil {
+		t.Errorf("what was in the way: %v", err)
+	}
+}
+
 func TestWrongConfigurationKeepsTheHostFromStarting(t *testing.T) {
 	p := newPlace(t, newHalf())
 	p.configure(`  every = "soon"`, "")

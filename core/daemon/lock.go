@@ -37,10 +37,8 @@ func lockDataDir(dir string) (*os.File, error) {
 		return nil, sdk.Errorf(sdk.ErrBusy, "a host is already running on %s%s", dir, process(holder)).
 			WithHint("look at it with: wring status; end it, or give this one a data_dir of its own")
 	}
-	if err := writePID(file); err != nil {
-		_ = file.Close()
-		return nil, fmt.Errorf("write the host's lock: %w", err)
-	}
+	// For messages only, so a full disk may keep it.
+	_ = writePID(file)
 	return file, nil
 }
 

@@ -248,8 +248,17 @@ func TestOutcomes(t *testing.T) {
 			want:    history.Failed, code: history.CodeError, reason: "oops",
 		},
 		{
-			name: "cancelled by the backend", backend: &backend{compact: sequence(sdk.Errorf(sdk.ErrCancelled, "the owner stops"))},
-			want: history.Cancelled, code: history.CodeCancelled, attempts: 1, calls: "measure sweep compact",
+			name: "cancelled by its owner", backend: &backend{compact: sequence(sdk.Errorf(sdk.ErrCancelled, "the owner stops"))},
+			store: func(s *config.Store) { s.Owner, s.Plugin = "/run/app.sock", "" },
+			want:  history.Cancelled, code: history.CodeCancelled, reason: "during the compaction by its owner; nothing", attempts: 1, calls: "measure sweep compact",
+		},
+		{
+			name: "cancelled by its plugin", backend: &backend{compact: sequence(sdk.Errorf(sdk.ErrCancelled, "told to end (SIGTERM)"))},
+			want: history.Cancelled, code: history.CodeCancelled, reason: "by its plugin, as when the plugin's process is told to end; nothing", attempts: 1, calls: "measure sweep compact",
+		},
+		{
+			name: "cancelled by its plugin while it measures", backend: &backend{fragmentation: measures(sdk.ErrCancelled)},
+			want: history.Cancelled, code: history.CodeCancelled, reason: "cancelled before anything was changed by its plugin, as when", calls: "measure",
 		},
 		{
 			name: "wrong mode", backend: &backend{}, store: func(s *config.Store) { s.Mode = "squeeze" },

@@ -50,7 +50,7 @@ type question struct {
 func (q question) judge(err error, acquiring bool) verdict {
 	switch {
 	case q.isCancelled(err):
-		return verdict{outcome: history.Cancelled, code: history.CodeCancelled, reason: "cancelled before anything was changed", err: err}
+		return verdict{outcome: history.Cancelled, code: history.CodeCancelled, reason: "cancelled before anything was changed" + q.byWhom(), err: err}
 	case q.store.Owner != "" && (acquiring && isAway(err) || errors.Is(err, sdk.ErrConnection)):
 		return verdict{
 			outcome: history.Deferred, code: history.CodeOwnerAway, err: err,
@@ -102,13 +102,9 @@ func (q question) judgeCompact(c called, doubt bool) verdict {
 			reason: silent.Error() + ", so it was cancelled",
 		}
 	case q.isCancelled(c.err):
-		by := ""
-		if q.store.Owner != "" && q.ctx.Err() == nil {
-			by = " by its owner"
-		}
 		return verdict{
 			outcome: history.Cancelled, code: history.CodeCancelled, err: c.err,
-			reason: "cancelled during the compaction" + by + "; nothing in the store is lost",
+			reason: "cancelled during the compaction" + q.byWhom() + "; nothing in the store is lost",
 		}
 	case errors.Is(c.err, sdk.ErrBusy) && doubt:
 		return verdict{
@@ -130,6 +126,20 @@ func muteError(doing string) error {
 func (q question) isCancelled(err error) bool {
 	return errors.Is(err, sdk.ErrCancelled) || errors.Is(err, context.Canceled) ||
 		q.ctx.Err() != nil && sdk.IsCancelled(err)
+}
+
+// byWhom says who has cancelled a call, if it was not this host: an owner that
+// ends, or a plugin whose process is told to. That is no failure, and not made up
+// for by another attempt: the signal that ends a plugin is, as a rule, about to
+// end the host too.
+func (q question) byWhom() string {
+	switch {
+	case q.ctx.Err() != nil:
+		return ""
+	case q.store.Owner != "":
+		return " by its owner"
+	}
+	return " by its plugin, as when the plugin's process is told to end"
 }
 
 // vanished says whether a file that a pattern has found is gone, or an owner's

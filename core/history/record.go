@@ -45,7 +45,9 @@ type Result struct {
 	// Reason is a sentence for people: why it was skipped, deferred or failed,
 	// or why it was compacted.
 	Reason string `json:"reason"`
-	// Attempts is how many times Compact was called.
+	// Attempts is how many times Compact was called. An attempt that failed
+	// before that, as it reached the backend or measured the store, is followed
+	// by another as far as Retry allows, but is not in it.
 	Attempts int `json:"attempts"`
 
 	TotalBytesBefore int64 `json:"total_bytes_before"`

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -271,40 +270,54 @@ func TestRescan(t *testing.T) {
 	p.wait("a[] d[z]")
 }
 
+// late is a Prober for which nobody listens the first times.
+type late struct {
+	mu    sync.Mutex
+	times int
+}
+
+func (l *late) Probe(context.Context, string) ([]sdk.Store, bool, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.times > 0 {
+		l.times--
+		return nil, false, sdk.Errorf(sdk.ErrConnection, "nobody listens")
+	}
+	return nil, true, nil
+}
+
+func (*late) Lose(string, error) {}
+
 // An application that is not made with our sdk can be seen before it listens.
+// One that is dead is not asked again and again.
 func TestSocketIsSeenBeforeItListens(t *testing.T) {
-	p := newPlace(t, never)
-	p.mkdir()
-	path := filepath.Join(p.dir, "a.sock")
-	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := os.NewFile(uintptr(fd), path)
-	defer file.Close()
-	if err := syscall.Bind(fd, &syscall.SockaddrUnix{Name: path}); err != nil {
-		t.Fatal(err)
-	}
-	p.wait("a?")
-	if err := syscall.Listen(fd, 5); err != nil {
-		t.Fatal(err)
-	}
-	listener, err := net.FileListener(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	connected := make(chan struct{})
-	go func() {
-		if conn, err := listener.Accept(); err == nil {
-			_ = conn.Close()
-			close(connected)
+	for _, test := range []struct {
+		times int
+		want  discovery.State
+	}{{3, discovery.Up}, {1000, discovery.Away}} {
+		root, err := os.MkdirTemp("", "wo") //nolint:usetesting // its paths are too long for sockets
+		if err != nil {
+			t.Fatal(err)
 		}
-	}()
-	select {
-	case <-connected:
-	case <-time.After(20 * time.Second):
-		t.Error("nobody asked it again")
+		defer os.RemoveAll(root)
+		listener, err := net.Listen("unix", filepath.Join(root, "a.sock"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Close()
+		w := discovery.New(discovery.Config{Prober: &late{times: test.times}, Rescan: never})
+		w.Watch([]string{root}, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); w.Run(ctx) }()
+		settled, stop := context.WithTimeout(ctx, 20*time.Second)
+		w.Settled(settled)
+		if got := w.Owners(root); len(got) != 1 || got[0].State != test.want {
+			t.Errorf("nobody listens %d times, and the owners are %+v", test.times, got)
+		}
+		stop()
+		cancel()
+		<-ended
 	}
 }
 

@@ -58,8 +58,12 @@ type file struct {
 
 var _ records = (*file)(nil)
 
-// openFile opens the database at path. It sets aside what it cannot read and
-// returns errLocked if another process holds the file.
+// errForeign: the file is a sound database, and somebody else's.
+var errForeign = errors.New("it is a bbolt database of another application")
+
+// openFile opens the database at path. It sets aside what it cannot read,
+// except for a database of somebody else's, and returns errLocked if another
+// process holds the file.
 func openFile(path string, keep int, logger hclog.Logger, now func() time.Time) (*file, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("make directory of the history: %w", err)
@@ -70,6 +74,10 @@ func openFile(path string, keep int, logger hclog.Logger, now func() time.Time) 
 		err := h.open(path, logger, now)
 		if err == nil {
 			return h, nil
+		}
+		if errors.Is(err, errForeign) {
+			h.abandon()
+			return nil, foreign(path, err)
 		}
 		if !errors.Is(err, errDamaged) || setAside {
 			h.abandon()
@@ -84,13 +92,17 @@ func openFile(path string, keep int, logger hclog.Logger, now func() time.Time) 
 	}
 }
 
+// foreign is the refusal of a file that is none of the host's to move or to
+// write to.
+func foreign(path string, err error) error {
+	return sdk.Errorf(sdk.ErrCorrupt, "data_dir %s holds somebody else's %s: %w", filepath.Dir(path), filepath.Base(path), err).
+		WithHint("give wring a data_dir of its own, or move that file elsewhere")
+}
+
 // open leaves h.f open and locked when it fails after taking the lock.
 func (h *file) open(path string, logger hclog.Logger, now func() time.Time) (err error) {
 	h.f, err = openLocked(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return err
-	}
-	if err := h.f.Chmod(0o600); err != nil {
 		return err
 	}
 	info, err := h.f.Stat()
@@ -109,6 +121,9 @@ func (h *file) open(path string, logger hclog.Logger, now func() time.Time) (err
 	}
 	return h.guard(func() error {
 		if err := h.db.View(checkRecords); err != nil {
+			return err
+		}
+		if err := h.f.Chmod(0o600); err != nil { // only now: it is a history
 			return err
 		}
 		return h.db.Update(func(tx *bolt.Tx) error {
@@ -227,6 +242,9 @@ func readFile(path string) (*memory, error) {
 			return h.db.View(func(tx *bolt.Tx) error { return load(tx, m, info.ModTime()) })
 		})
 	}
+	if errors.Is(err, errForeign) {
+		return nil, foreign(path, err)
+	}
 	if errors.Is(err, errDamaged) {
 		return nil, sdk.Errorf(sdk.ErrCorrupt, "read history %s: %w", path, err).
 			WithHint("a host that starts sets it aside and begins a new one")
@@ -290,11 +308,15 @@ func checkRecords(tx *bolt.Tx) error {
 	about := tx.Bucket(bucketMeta)
 	if about == nil {
 		if name, _ := tx.Cursor().First(); name != nil {
-			return fmt.Errorf("%w: it is no history", errDamaged)
+			return errForeign
 		}
 		return nil
 	}
-	if version := string(about.Get(keySchema)); version != schemaVersion {
+	version := string(about.Get(keySchema))
+	if version == "" { // others have a bucket of that name too
+		return errForeign
+	}
+	if version != schemaVersion {
 		return fmt.Errorf("%w: it is of version %q and this program reads %q", errDamaged, version, schemaVersion)
 	}
 	for _, name := range [][]byte{bucketRuns, bucketResults, bucketPast, bucketOpen} {

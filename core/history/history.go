@@ -47,7 +47,8 @@ type records interface {
 // keep runs, and as many results of each store; 0 means 20.
 //
 // A file that is damaged, or of another version, is set aside as
-// PATH.damaged-TIME and a new one begun. If another process holds the file, the
+// PATH.damaged-TIME and a new one begun; a sound bbolt database that is not
+// wring's is refused and stays as it is. If another process holds the file, the
 // history is kept in memory and ends with the process. Both are logged as
 // warnings. What a host that was killed has left open is completed: a store
 // that was being compacted is Unknown, one whose turn had not come Cancelled.

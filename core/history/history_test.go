@@ -426,14 +426,6 @@ func TestDamagedFileIsSetAside(t *testing.T) {
 			check(t, db.Close())
 			return must(os.ReadFile(path))(t)
 		},
-		"database of others": func(t *testing.T, path string, _ []byte) []byte {
-			t.Helper()
-			check(t, os.Remove(path))
-			db := must(bolt.Open(path, 0o600, nil))(t)
-			check(t, db.Update(func(tx *bolt.Tx) error { _, err := tx.CreateBucket([]byte("theirs")); return err }))
-			check(t, db.Close())
-			return must(os.ReadFile(path))(t)
-		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), FileName)
@@ -469,6 +461,49 @@ func TestDamagedFileIsSetAside(t *testing.T) {
 			if aside := must(filepath.Glob(path + ".damaged-*"))(t); len(aside) != 2 {
 				t.Errorf("set aside as %v, want two files", aside)
 			}
+		})
+	}
+}
+
+// A database of somebody else's at the place is neither moved nor changed.
+func TestDatabaseOfOthersIsRefused(t *testing.T) {
+	for name, fill := range map[string]func(tx *bolt.Tx) error{
+		"other buckets": func(tx *bolt.Tx) error { _, err := tx.CreateBucket([]byte("theirs")); return err },
+		"a bucket of the same name": func(tx *bolt.Tx) error { // as etcd has
+			b, err := tx.CreateBucket(bucketMeta)
+			if err != nil {
+				return err
+			}
+			return b.Put([]byte("consistent_index"), []byte("7"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), FileName)
+			theirs := must(bolt.Open(path, 0o640, nil))(t)
+			check(t, theirs.Update(fill))
+			check(t, theirs.Close())
+			check(t, os.Chmod(path, 0o640))
+			before := must(os.ReadFile(path))(t)
+
+			_, opened := Open(path, 20, nil)
+			_, read := OpenReadOnly(path)
+			for what, err := range map[string]error{"open": opened, "read only": read} {
+				if !errors.Is(err, sdk.ErrCorrupt) || !strings.Contains(err.Error(), "somebody else's history.db") || sdk.HintOf(err) == "" {
+					t.Errorf("%s: %v, hint %q", what, err, sdk.HintOf(err))
+				}
+			}
+			if got := must(os.ReadFile(path))(t); string(got) != string(before) {
+				t.Error("the file was changed")
+			}
+			if mode := must(os.Stat(path))(t).Mode(); mode != 0o640 {
+				t.Errorf("its mode became %v", mode)
+			}
+			if all := must(filepath.Glob(path + "*"))(t); len(all) != 1 {
+				t.Errorf("there are %v", all)
+			}
+			// Its owner can open it: no lock is left behind.
+			again := must(bolt.Open(path, 0o640, &bolt.Options{Timeout: time.Second}))(t)
+			check(t, again.Close())
 		})
 	}
 }

@@ -49,6 +49,7 @@ func (d *decoder) root(ctx context.Context, body *hclsyntax.Body, c *Config, des
 	plugins := b.plugins(c)
 	stores := b.stores(c, base, groups)
 	d.checkPaths(stores)
+	d.checkDataDir(c.DataDir, stores)
 	if describer == nil {
 		return
 	}

@@ -62,6 +62,35 @@ func (d *decoder) checkPaths(stores []*storeBlock) {
 	}
 }
 
+// checkDataDir reports stores among the host's own files, which are no databases
+// to compact, and beside which a store's files could be taken for the host's.
+func (d *decoder) checkDataDir(dir string, stores []*storeBlock) {
+	if dir == "" {
+		return // it has a mistake of its own
+	}
+	for _, s := range stores {
+		place := s.store.Path
+		if s.store.Glob != "" {
+			place = fixedPart(s.store.Glob)
+		}
+		if place == "" {
+			continue
+		}
+		if under, err := filepath.Rel(dir, place); err == nil && filepath.IsLocal(under) {
+			d.report(s.where.at, fmt.Sprintf("store %q is in data_dir, where wring keeps its own files", s.store.Name),
+				fmt.Sprintf("set data_dir to a directory of its own: now it is %s", dir))
+		}
+	}
+}
+
+// fixedPart is the directory of a pattern, up to its first special character.
+func fixedPart(pattern string) string {
+	if i := strings.IndexAny(pattern, `*?[\`); i >= 0 {
+		return filepath.Dir(pattern[:i] + "x")
+	}
+	return pattern
+}
+
 // checkPlugins asks each plugin for its description, once, and holds the modes,
 // limits and options of its stores against it.
 func (d *decoder) checkPlugins(ctx context.Context, asked Describer, c *Config, configured map[string]pluginBlock, stores []*storeBlock) {

@@ -110,7 +110,7 @@ func hangUp(server *http.Server) {
 }
 
 // start makes the parts, in the order in which they need each other.
-func start(ctx context.Context, c Config) (h *host, err error) {
+func start(ctx context.Context, c Config) (_ *host, err error) {
 	loaded, plugins, err := loadLenient(ctx, c)
 	if err != nil {
 		return nil, err
@@ -119,7 +119,7 @@ func start(ctx context.Context, c Config) (h *host, err error) {
 	if err != nil {
 		return nil, err
 	}
-	h = &host{
+	h := &host{ // no result of that name: it would be nil when it is to be closed
 		cfg: c, logger: c.Logger, dataDir: loaded.DataDir, lock: lock,
 		current: loaded, startedAt: time.Now(),
 		next: map[string]time.Time{}, busy: map[string]bool{}, overdue: map[string]bool{}, seen: map[string]bool{},

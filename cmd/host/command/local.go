@@ -30,14 +30,12 @@ type local struct {
 const drainTimeout = 5 * time.Second
 
 // openLocal makes the parts; no plugin is started yet. A configuration is not
-// needed, but where there is one its plugins count.
+// needed, but where there is one its plugins count, and one that is wrong is not
+// passed over: it may pin the checksum of the program that would be started.
 func (s *session) openLocal(ctx context.Context) (*local, error) {
 	loaded, err := s.loadConfig(ctx)
 	if err != nil {
-		if s.configFile != "" {
-			return nil, err
-		}
-		loaded = config.Default() // nobody asked for the one that is wrong
+		return nil, err
 	}
 	logger := s.logger()
 	l := &local{catalog: s.newCatalog(loaded), bus: event.NewBus(event.BusConfig{})}

@@ -21,6 +21,9 @@ func TestLockedByOtherMount(t *testing.T) {
 	path := generate(t, pebbletest.Spec{})
 	other := t.TempDir()
 	if err := syscall.Mount(path, other, "", syscall.MS_BIND, ""); err != nil {
+		if os.Getenv("CI") == "true" { // where nobody reads of what was skipped
+			t.Fatalf("bind mount refused: %v", err)
+		}
 		t.Skipf("bind mount refused: %v", err)
 	}
 	t.Cleanup(func() {

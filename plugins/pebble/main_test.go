@@ -94,11 +94,10 @@ func write(store string) error {
 }
 
 func lookAsStranger(store string) error {
-	if err := syscall.Setgid(65534); err != nil {
-		return err
-	}
-	if err := syscall.Setuid(65534); err != nil {
-		return err
+	if os.Getuid() == 0 { // who may read everything
+		if err := errors.Join(syscall.Setgid(65534), syscall.Setuid(65534)); err != nil {
+			return err
+		}
 	}
 	answers := refusals(New(Config{}), store)
 	for _, name := range []string{"fragmentation", "compact"} {

@@ -1,9 +1,9 @@
 // Package command_test runs the real programs, wring and its plugins, by the
 // scripts in testdata/script. What a script can say beside testscript's own
-// commands is in commands_test.go, files_test.go and json_test.go; the databases
-// that it makes, holds and damages are the work of tool_test.go, and
-// badplugin_test.go is the plugin that misbehaves, owner_test.go an application
-// that owns its stores.
+// commands is in commands_test.go, processes_test.go, files_test.go and
+// json_test.go; the databases that it makes, holds and damages are the work of
+// tool_test.go, and badplugin_test.go is the plugin that misbehaves,
+// owner_test.go an application that owns its stores.
 package command_test
 
 import (
@@ -53,6 +53,7 @@ func TestScripts(t *testing.T) {
 			"ended":     cmdEnded,
 			"await":     cmdAwait,
 			"children":  cmdChildren,
+			"noprocess": cmdNoProcess,
 			"holder":    cmdHolder,
 			"json":      cmdJSON,
 			"remember":  cmdRemember,

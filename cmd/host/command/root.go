@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -35,9 +36,11 @@ func Main(version string, args []string, streams Streams) int {
 	s := &session{version: version, Streams: streams}
 	root := newRoot(s)
 	root.SetArgs(args)
-	root.SetIn(streams.In)
-	root.SetOut(streams.Out)
-	root.SetErr(streams.Err)
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		// What stands behind the mistake was not parsed.
+		s.json = s.json || asksForJSON(args)
+		return usagef("%s", inOurWords(err)).WithHint("see: %s --help", c.CommandPath())
+	})
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitDone
@@ -83,14 +86,80 @@ happened. A path needs neither host nor configuration.`,
 	flags.BoolVar(&s.json, "json", false, "print one JSON document and nothing else")
 	flags.BoolVarP(&s.verbose, "verbose", "v", false, "log what is done, to standard error")
 	must(root.MarkPersistentFlagFilename("config", "hcl"))
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usagef("%w", err).WithHint("see: %s --help", c.CommandPath())
-	})
+	root.SetIn(s.In)
+	root.SetOut(s.Out)
+	root.SetErr(s.Err)
 	root.AddCommand(
 		newRun(s), newInspect(s), newPlan(s), newCompact(s), newStatus(s), newHistory(s),
 		newEvents(s), newPlugin(s), newConfig(s), newVersion(s),
 	)
+	adoptHelp(root)
+	adoptCompletion(s, root)
 	return root
+}
+
+// adoptHelp makes cobra's own verb refuse what it cannot explain, as other verbs
+// do.
+func adoptHelp(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	help, _, err := root.Find([]string{"help"})
+	must(err)
+	help.Use, help.Short = "help [VERB]", "Explain a verb"
+	help.Long = "Explain a verb. What is printed is for people, with --json too."
+	help.Run = nil
+	help.RunE = func(c *cobra.Command, names []string) error {
+		verb, rest, err := c.Root().Find(names)
+		if err != nil {
+			return usagef("%w", err)
+		}
+		if err := aVerb(verb, rest); err != nil {
+			return err
+		}
+		verb.InitDefaultHelpFlag() // or it would not be listed
+		return verb.Help()
+	}
+}
+
+// adoptCompletion does the same for the verb that prints scripts for shells.
+func adoptCompletion(s *session, root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	completion, _, err := root.Find([]string{"completion"})
+	must(err)
+	completion.Args, completion.RunE = aVerb, s.help
+	for _, shell := range completion.Commands() {
+		shell.Args = args(cobra.NoArgs)
+	}
+}
+
+// asksForJSON looks for the flag where a command line could not be parsed.
+func asksForJSON(args []string) bool {
+	for _, arg := range args {
+		switch arg {
+		case "--":
+			return false
+		case "--json", "--json=true":
+			return true
+		}
+	}
+	return false
+}
+
+// inOurWords says what is wrong with the value of a flag without the words of
+// the function that parsed it.
+func inOurWords(err error) string {
+	text := err.Error()
+	var number *strconv.NumError
+	if !errors.As(err, &number) {
+		return text
+	}
+	wanted := "a number"
+	switch {
+	case number.Func == "ParseBool":
+		wanted = "true or false"
+	case errors.Is(err, strconv.ErrRange):
+		wanted = "a smaller number"
+	}
+	return strings.TrimSuffix(text, number.Error()) + "it must be " + wanted
 }
 
 // must panics on a mistake in the program itself.

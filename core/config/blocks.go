@@ -155,7 +155,7 @@ func (b *block) stores(c *Config, base settings, groups []string) []*storeBlock 
 }
 
 func suggestGroup(name string, groups []string) string {
-	if near := nearest(name, groups); near != "" {
+	if near := Nearest(name, groups); near != "" {
 		return fmt.Sprintf("did you mean %q?", near)
 	}
 	return fmt.Sprintf("add group %q { … } to the file", name)

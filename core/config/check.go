@@ -133,7 +133,7 @@ func (d *decoder) reportPlugin(name string, err error, configured map[string]plu
 	place := block.place
 	if !ok {
 		place = uses[0].plugin.at
-		if near := nearest(name, slices.Sorted(maps.Keys(configured))); near != "" {
+		if near := Nearest(name, slices.Sorted(maps.Keys(configured))); near != "" {
 			detail = strings.TrimSpace(fmt.Sprintf("did you mean %q?\n%s", near, detail))
 		}
 	}

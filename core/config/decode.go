@@ -135,7 +135,7 @@ func (d *decoder) open(body *hclsyntax.Body, what string, place hcl.Range, setti
 
 // suggest says which of the names was perhaps meant, or else what there is.
 func suggest(given string, names []string, kind string) string {
-	if name := nearest(given, names); name != "" {
+	if name := Nearest(given, names); name != "" {
 		return fmt.Sprintf("did you mean %q?", name)
 	}
 	if len(names) == 0 {
@@ -144,9 +144,9 @@ func suggest(given string, names []string, kind string) string {
 	return "there are: " + strings.Join(names, ", ")
 }
 
-// nearest returns the name that is a slip of the pen away from the given one,
+// Nearest returns the name that is a slip of the pen away from the given one,
 // or "".
-func nearest(given string, names []string) string {
+func Nearest(given string, names []string) string {
 	best, least := "", min(1+len(given)/3, 3)+1
 	for _, name := range names {
 		distance := levenshtein.Distance(strings.ToLower(given), strings.ToLower(name), nil)

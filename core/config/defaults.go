@@ -72,17 +72,23 @@ func DefaultPath() string {
 	if path := os.Getenv("WRING_CONFIG"); path != "" {
 		return path
 	}
-	places := []string{filepath.Join("/etc/wring", fileName)}
-	if dir := xdg("XDG_CONFIG_HOME", ".config"); dir != "" {
-		places = []string{filepath.Join(dir, "wring", fileName), places[0]}
-	}
-	for _, path := range places {
+	for _, path := range DefaultPlaces() {
 		// One that is there but cannot be looked at is an error worth seeing.
 		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 			return path
 		}
 	}
 	return ""
+}
+
+// DefaultPlaces are where a configuration that nobody names is looked for, in
+// this order.
+func DefaultPlaces() []string {
+	places := []string{filepath.Join("/etc/wring", fileName)}
+	if dir := xdg("XDG_CONFIG_HOME", ".config"); dir != "" {
+		places = append([]string{filepath.Join(dir, "wring", fileName)}, places...)
+	}
+	return places
 }
 
 // stateDir is $XDG_STATE_HOME/wring, which is ~/.local/state/wring where the

@@ -3,7 +3,9 @@ package command
 import (
 	"context"
 	"errors"
+	"maps"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -44,24 +46,31 @@ Without a running host the history is read from the data directory.`,
 
 // past is where runs and results are read from: a host, or its file.
 type past struct {
-	runs    func(n int) ([]history.Run, error)
+	runs func(n int) ([]history.Run, error)
+	// stores are the names for which there may be results.
+	stores  func() ([]string, error)
 	results func(store string, n int) ([]history.Result, error)
 	close   func()
 }
 
 // openPast asks the running host, or opens the file of one that is not running.
 func (s *session) openPast(ctx context.Context) (past, error) {
-	dir, err := s.dataDir(ctx)
+	c, err := s.loadConfig(ctx)
 	if err != nil {
 		return past{}, err
 	}
+	dir := c.DataDir
 	client := api.NewClient(api.SocketPath(dir))
 	_, err = client.Health(ctx)
 	if err == nil {
 		return past{
 			runs:    func(n int) ([]history.Run, error) { return client.Runs(ctx, n) },
 			results: func(store string, n int) ([]history.Result, error) { return client.Results(ctx, store, n) },
-			close:   client.Close,
+			stores: func() ([]string, error) {
+				status, err := client.Status(ctx)
+				return stores(status.Stores).names(), err
+			},
+			close: client.Close,
 		}, nil
 	}
 	client.Close()
@@ -76,7 +85,28 @@ func (s *session) openPast(ctx context.Context) (past, error) {
 	if err != nil {
 		return past{}, err
 	}
-	return past{runs: db.Runs, results: db.Results, close: func() { _ = db.Close() }}, nil
+	return past{
+		runs: db.Runs, results: db.Results,
+		stores: func() ([]string, error) {
+			pasts, err := db.Pasts()
+			names := slices.Sorted(maps.Keys(pasts))
+			for _, store := range c.Stores {
+				names = append(names, store.Name)
+			}
+			return names, err
+		},
+		close: func() { _ = db.Close() },
+	}, nil
+}
+
+// knows makes sure that a store without results is no slip of the pen.
+func (p past) knows(store string) error {
+	names, err := p.stores()
+	if err != nil || slices.Contains(names, store) {
+		return err
+	}
+	return sdk.Errorf(sdk.ErrNotFound, "%s: neither the host nor its history has a store of that name", store).
+		WithHint("%s", meant(store, names, "see the stores that it has with: wring status, and what they had in it with: wring history"))
 }
 
 func (s *session) showRuns(p past, limit int) error {
@@ -109,6 +139,9 @@ func (s *session) showRuns(p past, limit int) error {
 
 func (s *session) showResults(p past, store string, limit int) error {
 	results, err := p.results(store, limit)
+	if err == nil && len(results) == 0 {
+		err = p.knows(store)
+	}
 	if err != nil {
 		return err
 	}

@@ -63,6 +63,10 @@ func (l *local) store(ctx context.Context, plugin, path string) (config.Store, e
 			return config.Store{}, err
 		}
 		plugin = recognised
+	} else if _, err := l.catalog.Resolve(l.catalog.Plugin(plugin)); err != nil {
+		if other := otherMeant(err, plugin, l.catalog); other != nil {
+			return config.Store{}, other
+		}
 	}
 	return config.Adhoc(plugin, path), nil
 }

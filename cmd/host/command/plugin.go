@@ -1,7 +1,9 @@
 package command
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wringdb/wring/core/catalog"
+	"github.com/wringdb/wring/core/config"
 	"github.com/wringdb/wring/core/supervise"
 	"github.com/wringdb/wring/sdk"
 )
@@ -109,7 +112,7 @@ func newPluginDescribe(s *session) *cobra.Command {
 			}
 			d, err := plugins.Describe(c.Context(), plugins.Plugin(names[0]))
 			if err != nil {
-				return err
+				return cmp.Or(otherMeant(err, names[0], plugins), err)
 			}
 			if s.json {
 				return s.printJSON(d)
@@ -118,6 +121,20 @@ func newPluginDescribe(s *session) *cobra.Command {
 			return nil
 		},
 	}
+}
+
+// otherMeant is the error of a plugin that is not there with the name of the one
+// that was perhaps meant; nil where there is none.
+func otherMeant(err error, name string, plugins *catalog.Catalog) error {
+	var missing *sdk.Error
+	if !errors.Is(err, catalog.ErrMissing) || !errors.As(err, &missing) {
+		return nil
+	}
+	near := config.Nearest(name, pluginNames(plugins))
+	if near == "" || near == name { // a configured one may be missing itself
+		return nil
+	}
+	return missing.WithHint("did you mean %s?", near)
 }
 
 func (s *session) printDescription(d sdk.Description) {

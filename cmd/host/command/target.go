@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wringdb/wring/core/api"
+	"github.com/wringdb/wring/core/config"
 	"github.com/wringdb/wring/sdk"
 )
 
@@ -51,7 +53,7 @@ func (s *session) resolve(ctx context.Context, arguments []string) (targets, err
 				WithHint("give the path of a database, or start the host with: wring run")
 		default:
 			return targets{}, sdk.Errorf(sdk.ErrNotFound, "%s: neither a store of the running host nor a file or directory here", argument).
-				WithHint("see the stores with: wring status")
+				WithHint("%s", meant(argument, known.names(), "see the stores with: wring status"))
 		}
 	}
 	if len(t.paths) > 0 && len(t.stores) > 0 {
@@ -82,6 +84,26 @@ func (known stores) has(name string) bool {
 		}
 	}
 	return false
+}
+
+// names are what has may be asked for, patterns' files left out.
+func (known stores) names() []string {
+	var names []string
+	for _, store := range known {
+		names = append(names, store.Store)
+		if store.Configured != "" && !slices.Contains(names, store.Configured) {
+			names = append(names, store.Configured)
+		}
+	}
+	return names
+}
+
+// meant asks whether one of the names is meant, or else gives other advice.
+func meant(given string, names []string, otherwise string) string {
+	if near := config.Nearest(given, names); near != "" {
+		return fmt.Sprintf("did you mean %s?", near)
+	}
+	return otherwise
 }
 
 // knownStores asks the host for its stores if any argument could be one.

@@ -77,7 +77,7 @@ func Run(ctx context.Context, c Config) error {
 	helpers.Go(func() { h.sweep(living) })
 	helpers.Go(func() { h.feedWatchdog(living) })
 	h.notify(systemd.SdNotifyReady)
-	h.logger.Info("looking after stores", "stores", len(h.config().Stores), "config", c.File, "data_dir", h.dataDir, "pid", os.Getpid())
+	h.logger.Info("looking after stores", "stores", len(h.config().Stores), "config", h.cfg.File, "data_dir", h.dataDir, "pid", os.Getpid())
 
 	looped := make(chan struct{})
 	go func() { defer close(looped); h.loop(living) }()
@@ -118,6 +118,9 @@ func start(ctx context.Context, c Config) (_ *host, err error) {
 	lock, err := lockDataDir(loaded.DataDir)
 	if err != nil {
 		return nil, err
+	}
+	if absolute, err := filepath.Abs(c.File); err == nil {
+		c.File = absolute // as others will look for it, who are in other directories
 	}
 	h := &host{ // no result of that name: it would be nil when it is to be closed
 		cfg: c, logger: c.Logger, dataDir: loaded.DataDir, lock: lock,

@@ -105,7 +105,7 @@ func (s *session) showInspections(inspections []compaction.Inspection) error {
 			fmt.Fprintln(s.Out)
 		}
 		if inspection.Error != "" {
-			fmt.Fprintf(s.Out, "%s: %s\n", inspection.Store, inspection.Error)
+			fmt.Fprintf(s.Out, "%s: %s\n", inspection.Store, strings.TrimPrefix(inspection.Error, inspection.Store+": "))
 			s.printHint(inspection.Hint)
 			continue
 		}

@@ -3,6 +3,9 @@ package command
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -44,18 +47,20 @@ type configCheck struct {
 	Stores      int                 `json:"stores"`
 	Plugins     int                 `json:"plugins"`
 	Diagnostics []config.Diagnostic `json:"diagnostics"`
+	// Warnings are what may be a mistake, and may as well be right later.
+	Warnings []string `json:"warnings"`
 }
 
 func (s *session) checkConfig(c *cobra.Command) error {
 	file := s.configPath()
 	if file == "" {
-		return usagef("there is no configuration file").WithHint("name one: wring config check FILE")
+		return usagef("there is no configuration file").WithHint("%s", firstConfiguration())
 	}
 	loaded, _, err := daemon.LoadConfig(c.Context(), file, selfDir(), s.version, s.logger())
 	var mistakes *config.Diagnostics
 	switch {
 	case errors.As(err, &mistakes) && s.json:
-		if err := s.printJSON(configCheck{File: mistakes.File(), Diagnostics: mistakes.List()}); err != nil {
+		if err := s.printJSON(configCheck{File: mistakes.File(), Diagnostics: mistakes.List(), Warnings: []string{}}); err != nil {
 			return err
 		}
 		return outcomeError(exitUsage)
@@ -65,8 +70,41 @@ func (s *session) checkConfig(c *cobra.Command) error {
 		return s.printJSON(configCheck{
 			File: loaded.File, OK: true,
 			Stores: len(loaded.Stores), Plugins: len(loaded.Plugins), Diagnostics: []config.Diagnostic{},
+			Warnings: absent(loaded.Stores),
 		})
 	}
-	fmt.Fprintf(s.Out, "%s is fine: %d stores, %d plugins\n", loaded.File, len(loaded.Stores), len(loaded.Plugins))
+	fmt.Fprintf(s.Out, "%s is fine: %s, %s\n", loaded.File, counted(len(loaded.Stores), "store"), counted(len(loaded.Plugins), "plugin"))
+	for _, warning := range absent(loaded.Stores) {
+		fmt.Fprintf(s.Out, "  warning: %s\n", warning)
+	}
 	return nil
+}
+
+// absent names the stores that are not there. Their applications may make them
+// later, so that it is no mistake.
+func absent(stores []config.Store) []string {
+	warnings := []string{}
+	for _, store := range stores {
+		switch {
+		case store.Path != "":
+			if _, err := os.Stat(store.Path); errors.Is(err, fs.ErrNotExist) {
+				warnings = append(warnings, fmt.Sprintf("store %q: there is no %s yet", store.Name, store.Path))
+			} else if err != nil {
+				warnings = append(warnings, fmt.Sprintf("store %q: %v", store.Name, err))
+			}
+		case store.Glob != "":
+			if found, err := filepath.Glob(store.Glob); err == nil && len(found) == 0 {
+				warnings = append(warnings, fmt.Sprintf("store %q: nothing matches %s yet", store.Name, store.Glob))
+			}
+		}
+	}
+	return warnings
+}
+
+// counted is "1 store", "2 stores".
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }

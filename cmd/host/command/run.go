@@ -2,13 +2,26 @@ package command
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
 
+	"github.com/wringdb/wring/core/config"
 	"github.com/wringdb/wring/core/daemon"
 	"github.com/wringdb/wring/sdk"
 )
+
+// firstConfiguration tells a newcomer what to write, and where.
+func firstConfiguration() string {
+	return fmt.Sprintf(`name one with --config, or write %s, such as:
+
+    store "app" {
+      plugin = "bolt"
+      path   = "/var/lib/app/app.db"
+    }`, strings.Join(config.DefaultPlaces(), " or "))
+}
 
 func newRun(s *session) *cobra.Command {
 	var logJSON bool
@@ -25,8 +38,7 @@ its data directory.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			file := s.configPath()
 			if file == "" {
-				return usagef("there is no configuration file").
-					WithHint("name one with --config")
+				return usagef("there is no configuration file").WithHint("%s", firstConfiguration())
 			}
 			ctx, stop := terminate(c.Context())
 			defer stop()

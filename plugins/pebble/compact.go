@@ -219,7 +219,7 @@ func (c *compaction) verify(ctx context.Context, before engine.Content) (engine.
 	}
 	c.Tell("levels", 0, 0)
 	// It cannot be interrupted, but its reads fail once ctx has ended.
-	err = view.db.CheckLevels(nil)
+	err = c.checkLevels(view.db)
 	if ctx.Err() != nil {
 		return engine.Content{}, sdk.Errorf(sdk.ErrCancelled, "verify %s: %w", c.path, ctx.Err())
 	}

@@ -3,10 +3,14 @@ package pebble
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
+	pebbledb "github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/wringdb/wring/plugins/pebble/pebbletest"
@@ -65,6 +69,45 @@ func TestCheckLevelsIsHeard(t *testing.T) {
 	}
 	if reads.Load() < 3 {
 		t.Fatalf("the levels were checked with %d reads; the test needs more", reads.Load())
+	}
+}
+
+// TestLevelsAreWrong lets the check of the levels find something, or fail itself.
+func TestLevelsAreWrong(t *testing.T) {
+	for name, c := range map[string]struct {
+		found error
+		kind  error
+		says  string
+		hint  string
+	}{
+		"out of order": {errors.New("000012.sst: keys out of order\nstack of Pebble's"), sdk.ErrInternal,
+			"inconsistent levels: 000012.sst: keys out of order", "restore the store from a backup"},
+		"unread": {&fs.PathError{Op: "read", Path: "000012.sst", Err: syscall.ENOSPC}, sdk.ErrNoSpace, "check the levels of", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := generate(t, pebbletest.Spec{})
+			b := newBackend(Config{})
+			var checked int
+			b.checkLevels = func(db *pebbledb.DB) error {
+				if checked++; db == nil {
+					t.Error("no store is open for the check")
+				}
+				return c.found
+			}
+			result, err := b.Compact(context.Background(), sdk.CompactRequest{Store: sdk.Store{Path: path}}, func(sdk.Progress) {})
+			if checked != 1 {
+				t.Fatalf("checked %d times", checked)
+			}
+			if !errors.Is(err, c.kind) || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("error %v, want %v that says %q in a line", err, c.kind, c.says)
+			}
+			if hint := sdk.HintOf(err); !strings.Contains(hint, c.hint) {
+				t.Errorf("hint %q, want %q in it", hint, c.hint)
+			}
+			if result.Verification != nil {
+				t.Error("it is verified all the same")
+			}
+		})
 	}
 }
 

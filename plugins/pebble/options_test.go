@@ -144,7 +144,7 @@ func view4test(t *testing.T, path string) *view {
 
 // Parts that only an application has.
 var (
-	reverse = func() *pebbledb.Comparer {
+	renamed = func() *pebbledb.Comparer {
 		c := *pebbledb.DefaultComparer
 		c.Name = "test.keys"
 		return &c
@@ -183,7 +183,7 @@ func TestOwnCode(t *testing.T) {
 		named  string // in the error
 		field  string // in the hint
 	}{
-		{"comparer", func(o *pebbledb.Options) { o.Comparer = reverse }, Config{Comparers: []*pebbledb.Comparer{reverse}}, "test.keys", "Config.Comparers"},
+		{"comparer", func(o *pebbledb.Options) { o.Comparer = renamed }, Config{Comparers: []*pebbledb.Comparer{renamed}}, "test.keys", "Config.Comparers"},
 		{"merger", func(o *pebbledb.Options) { o.Merger = last }, Config{Mergers: []*pebbledb.Merger{last}}, "test.merger", "Config.Mergers"},
 		{"filter policy", func(o *pebbledb.Options) {
 			o.Levels[6].FilterPolicy = ownFilter{10}

@@ -235,14 +235,14 @@ func TestFatal(t *testing.T) {
 // process.
 func TestPanic(t *testing.T) {
 	var armed atomic.Bool
-	shaky := *reverse
+	shaky := *renamed
 	shaky.Compare = func(a, b []byte) int {
 		if armed.Load() {
 			panic("broken comparer")
 		}
-		return reverse.Compare(a, b)
+		return renamed.Compare(a, b)
 	}
-	path := generate(t, pebbletest.Spec{Adjust: func(o *pebbledb.Options) { o.Comparer = reverse }})
+	path := generate(t, pebbletest.Spec{Adjust: func(o *pebbledb.Options) { o.Comparer = renamed }})
 	b := newBackend(Config{Comparers: []*pebbledb.Comparer{&shaky}})
 	armed.Store(true)
 	var log bytes.Buffer

@@ -97,14 +97,22 @@ func makeManyBolts(args []string) error {
 
 // makePebble makes a Pebble store; as it is, half of it is garbage.
 //
-//	tool pebble [-live KIB] DIRECTORY
+//	tool pebble [-live KIB] [-comparer NAME] DIRECTORY
 func makePebble(args []string) error {
 	flags := flag.NewFlagSet("pebble", flag.ExitOnError)
 	live := flags.Int64("live", 2048, "KiB that remain")
+	comparer := flags.String("comparer", pebbledb.DefaultComparer.Name, "name of the order of keys")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	return pebbletest.Generate(flags.Arg(0), pebbletest.Spec{Seed: 1, LiveBytes: *live << 10, FilterBits: 10})
+	return pebbletest.Generate(flags.Arg(0), pebbletest.Spec{
+		Seed: 1, LiveBytes: *live << 10, FilterBits: 10,
+		Adjust: func(o *pebbledb.Options) {
+			named := *pebbledb.DefaultComparer
+			named.Name = *comparer
+			o.Comparer = &named
+		},
+	})
 }
 
 // printDigest reads all content with the engine's own library, which checks its

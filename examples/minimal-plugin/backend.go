@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"syscall"
 	"time"
 
@@ -20,9 +19,7 @@ type backend struct{}
 // Describe says what we are. The host asks once, and touches no store for it.
 func (backend) Describe(context.Context) (sdk.Description, error) {
 	return sdk.Description{
-		Name:         "minilog",
-		Version:      "0.1.0",
-		Engine:       "minilog",
+		Name: "minilog", Version: "0.1.0", Engine: "minilog",
 		Capabilities: sdk.Capabilities{Modes: []string{"rewrite"}, Verifies: true, LimitsRate: true},
 		Options: sdk.Schema{
 			{Name: "sync", Type: sdk.TypeBool, Help: "Wait until the new file is on disk before it replaces the old one.", Default: true},
@@ -34,29 +31,27 @@ func (backend) Describe(context.Context) (sdk.Description, error) {
 // Fragmentation says how much a compaction would give back. A log is small
 // enough to count; an engine with bookkeeping of its own would look there, and
 // read more only for a greater req.Depth.
-func (backend) Fragmentation(ctx context.Context, req sdk.FragmentationRequest) (sdk.Fragmentation, error) {
-	file, err := minilog.Lock(req.Store.Path, os.O_RDONLY, false)
+func (backend) Fragmentation(ctx context.Context, req sdk.FragmentationRequest) (f sdk.Fragmentation, err error) {
+	log, err := minilog.Lock(req.Store.Path, os.O_RDONLY, false)
 	if err != nil {
-		return sdk.Fragmentation{}, explain(err)
+		return f, explain(err)
 	}
-	defer file.Close()
-	found, err := minilog.Survey(file, func(int64) error { return ctx.Err() })
+	defer log.Close()
+	found, err := minilog.Survey(log, func(int64) error { return ctx.Err() })
 	if err != nil {
-		return sdk.Fragmentation{}, explain(err)
+		return f, explain(err)
 	}
-	size, err := sizeOf(file)
-	return sdk.Fragmentation{
-		TotalBytes: size.TotalBytes, AllocatedBytes: size.AllocatedBytes,
-		LiveBytes: found.LiveBytes, ReclaimableBytes: max(0, size.AllocatedBytes-found.LiveBytes),
-		Method:  sdk.MethodExact,
-		Metrics: map[string]float64{"records": float64(found.Records), "live_records": float64(len(found.Live))},
-	}, err
+	size, err := sizeOf(log)
+	f.Method, f.TotalBytes, f.AllocatedBytes, f.LiveBytes = sdk.MethodExact, size.TotalBytes, size.AllocatedBytes, found.LiveBytes
+	f.ReclaimableBytes = max(0, f.AllocatedBytes-f.LiveBytes)
+	f.Metrics = map[string]float64{"records": float64(found.Records), "live_records": float64(len(found.Live))}
+	return f, err
 }
 
-// Compact gives the dead space back. Until the rename the store is as it was,
+// Compact gives the dead space back. Until the swap the store is as it was,
 // whatever happens; from then on it is the new one.
 func (backend) Compact(ctx context.Context, req sdk.CompactRequest, report func(sdk.Progress)) (res sdk.CompactResult, err error) {
-	old, err := minilog.Lock(resolve(req.Store.Path), os.O_RDONLY, true)
+	old, err := minilog.Lock(req.Store.Path, os.O_RDONLY, true)
 	if err != nil {
 		return res, explain(err)
 	}
@@ -78,21 +73,21 @@ func (backend) Compact(ctx context.Context, req sdk.CompactRequest, report func(
 		return res, explain(err)
 	}
 
-	temp, err := os.CreateTemp(filepath.Dir(old.Name()), tempPrefix(old.Name())+"*")
+	temp, err := minilog.CreateTemp(old)
 	if err != nil {
 		return res, err
 	}
-	defer os.Remove(temp.Name()) // after the rename there is nothing by this name
+	defer os.Remove(temp.Name()) // after the swap there is nothing by this name
 	defer temp.Close()
 	p.Phase, p.Done, p.Total = "copy", 0, before.LiveBytes
-	if err := minilog.CopyLive(temp, old, before, func(n int64) error { return step(n, n) }); err != nil {
+	err = minilog.CopyLive(temp, old, before, func(n int64) error { return step(n, n) })
+	if err == nil && req.Options.Bool("sync") {
+		err = temp.Sync()
+	}
+	if err != nil {
 		return res, err
 	}
-	if req.Options.Bool("sync") {
-		if err := temp.Sync(); err != nil {
-			return res, err
-		}
-	}
+
 	p.Phase, p.Done = "verify", 0
 	after, err := minilog.Survey(temp, func(n int64) error { return step(n, 0) })
 	if err != nil {
@@ -105,8 +100,7 @@ func (backend) Compact(ctx context.Context, req sdk.CompactRequest, report func(
 	if before.Sum != after.Sum || len(before.Live) != len(after.Live) {
 		return res, sdk.Errorf(sdk.ErrInternal, "compact %s: the copy is not the same as the original", old.Name())
 	}
-
-	if err := replace(old, temp); err != nil {
+	if err := minilog.Swap(old, temp); err != nil {
 		return res, err
 	}
 	res.After, err = sizeOf(temp)
@@ -117,54 +111,13 @@ func (backend) Compact(ctx context.Context, req sdk.CompactRequest, report func(
 
 // Sweep removes what a compaction leaves when it is killed.
 func (backend) Sweep(_ context.Context, store sdk.Store) ([]string, error) {
-	path := resolve(store.Path)
-	temps, err := filepath.Glob(filepath.Join(filepath.Dir(path), tempPrefix(path)+"*"))
-	for _, temp := range temps {
-		err = errors.Join(err, os.Remove(temp))
-	}
-	return temps, err
+	return minilog.RemoveTemps(store.Path)
 }
 
-func tempPrefix(path string) string { return "." + filepath.Base(path) + ".compact-" }
-
-// resolve follows a symbolic link, which a rename would replace.
-func resolve(path string) string {
-	if target, err := filepath.EvalSymlinks(path); err == nil {
-		return target
-	}
-	return path
-}
-
-// replace puts the new file in the place of the old one, for good.
-func replace(old, temp *os.File) error {
-	info, err := old.Stat()
-	if err != nil {
-		return err
-	}
-	if err := temp.Chmod(info.Mode().Perm()); err != nil {
-		return err
-	}
-	if err := os.Rename(temp.Name(), old.Name()); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(old.Name()))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
-}
-
-func sizeOf(file *os.File) (sdk.Size, error) {
-	info, err := file.Stat()
-	if err != nil {
-		return sdk.Size{}, err
-	}
-	size := sdk.Size{TotalBytes: info.Size(), AllocatedBytes: info.Size()}
-	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-		size.AllocatedBytes = stat.Blocks * 512
-	}
-	return size, nil
+func sizeOf(log *os.File) (sdk.Size, error) {
+	var s syscall.Stat_t
+	err := syscall.Fstat(int(log.Fd()), &s)
+	return sdk.Size{TotalBytes: s.Size, AllocatedBytes: s.Blocks * 512}, err
 }
 
 // explain gives the engine's errors a kind that the host decides on. What the
@@ -179,7 +132,4 @@ func explain(err error) error {
 	return err
 }
 
-var (
-	_ sdk.Backend = backend{}
-	_ sdk.Sweeper = backend{}
-)
+var _ sdk.Sweeper = backend{} // optional, so that nothing else would notice

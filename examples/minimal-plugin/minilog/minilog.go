@@ -80,9 +80,11 @@ func Open(path string) (*Log, error) {
 	return l, nil
 }
 
-// Lock opens a log's file and locks it, for oneself or shared with other
-// readers, until the file is closed. It does not wait: ErrLocked.
+// Lock opens a log's file, symbolic links followed, and locks it, for oneself or
+// shared with other readers, until the file is closed. It does not wait:
+// ErrLocked.
 func Lock(path string, flag int, exclusive bool) (*os.File, error) {
+	path = resolve(path)
 	for {
 		file, err := os.OpenFile(path, flag, 0o600)
 		if err != nil {

@@ -337,7 +337,7 @@ func cmdSmallDisk(ts *testscript.TestScript, neg bool, args []string) {
 // they may mount a file system. Scripts that need one are skipped without it on
 // a person's machine; in CI, where nobody reads of that, they fail.
 func condition(name string) (bool, error) {
-	met := false
+	var met bool
 	switch name {
 	case "root":
 		met = os.Geteuid() == 0

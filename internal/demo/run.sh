@@ -17,7 +17,7 @@ if $wring status --config $dir/wring.hcl >/dev/null 2>&1; then
 fi
 
 bold "Making a bbolt file and a Pebble store of about 100 MB each, half of it garbage"
-go run ./internal/demo -dir $dir
+go run -trimpath ./internal/demo -dir $dir # as make build compiles, or all is compiled twice
 
 bold "Starting the host (its log is in $log)"
 $wring run --config $dir/wring.hcl 2>$log &

@@ -134,7 +134,10 @@ func start(ctx context.Context, c Config) (_ *host, err error) {
 			h.close()
 		}
 	}()
-	h.history = openHistory(filepath.Join(loaded.DataDir, history.FileName), loaded.KeepHistory, c.Logger.Named("history"))
+	h.history, err = openHistory(filepath.Join(loaded.DataDir, history.FileName), loaded.KeepHistory, c.Logger.Named("history"))
+	if err != nil {
+		return nil, err
+	}
 	h.bus = event.NewBus(event.BusConfig{})
 	h.supervisor = supervise.New(supervise.Config{
 		Catalog: plugins, Logger: c.Logger, Events: h.bus, HostVersion: c.Version,
@@ -151,14 +154,15 @@ func start(ctx context.Context, c Config) (_ *host, err error) {
 }
 
 // openHistory opens the history, or begins one in memory: that a disk is full, or
-// something is in the way, is no reason to leave all stores alone.
-func openHistory(path string, keep int, logger hclog.Logger) *history.DB {
+// something is in the way, is no reason to leave all stores alone. That the file is
+// somebody else's is: the directory is then, too.
+func openHistory(path string, keep int, logger hclog.Logger) (*history.DB, error) {
 	db, err := history.Open(path, keep, logger)
-	if err != nil {
+	if err != nil && !errors.Is(err, history.ErrForeign) {
 		logger.Warn("the history cannot be opened; what this host does is remembered in memory only", "error", err)
-		return history.NewMemory(keep)
+		return history.NewMemory(keep), nil
 	}
-	return db
+	return db, err
 }
 
 // listen makes the admin socket. A file that a dead host left is replaced: the

@@ -58,8 +58,8 @@ type file struct {
 
 var _ records = (*file)(nil)
 
-// errForeign: the file is a sound database, and somebody else's.
-var errForeign = errors.New("it is a bbolt database of another application")
+// ErrForeign is of a file that is a sound database, and somebody else's.
+var ErrForeign = errors.New("it is a bbolt database of another application")
 
 // openFile opens the database at path. It sets aside what it cannot read,
 // except for a database of somebody else's, and returns errLocked if another
@@ -75,7 +75,7 @@ func openFile(path string, keep int, logger hclog.Logger, now func() time.Time) 
 		if err == nil {
 			return h, nil
 		}
-		if errors.Is(err, errForeign) {
+		if errors.Is(err, ErrForeign) {
 			h.abandon()
 			return nil, foreign(path, err)
 		}
@@ -242,7 +242,7 @@ func readFile(path string) (*memory, error) {
 			return h.db.View(func(tx *bolt.Tx) error { return load(tx, m, info.ModTime()) })
 		})
 	}
-	if errors.Is(err, errForeign) {
+	if errors.Is(err, ErrForeign) {
 		return nil, foreign(path, err)
 	}
 	if errors.Is(err, errDamaged) {
@@ -308,13 +308,13 @@ func checkRecords(tx *bolt.Tx) error {
 	about := tx.Bucket(bucketMeta)
 	if about == nil {
 		if name, _ := tx.Cursor().First(); name != nil {
-			return errForeign
+			return ErrForeign
 		}
 		return nil
 	}
 	version := string(about.Get(keySchema))
 	if version == "" { // others have a bucket of that name too
-		return errForeign
+		return ErrForeign
 	}
 	if version != schemaVersion {
 		return fmt.Errorf("%w: it is of version %q and this program reads %q", errDamaged, version, schemaVersion)

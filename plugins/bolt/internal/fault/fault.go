@@ -51,6 +51,11 @@ func Explain(doing string, err error) error {
 		return busy.WithHint("try again when there is less to write, or measure at depth sampled, which reads less at a time")
 	case errors.Is(err, replace.ErrChanged):
 		return sdk.Errorf(sdk.ErrBusy, "%s: %w", doing, err).WithHint("somebody else puts files in its place; try again when that is done")
+	case errors.Is(err, replace.ErrGone):
+		gone := sdk.Errorf(sdk.ErrInternal, "%s: %w", doing, err).
+			WithHint("the store is as it was; find what removes files beside it, such as a job that cleans up, and try again")
+		gone.Retryable = true
+		return gone
 	case errors.Is(err, replace.ErrUnfit):
 		return sdk.Errorf(sdk.ErrUnsupported, "%s: %w", doing, err).
 			WithHint("compaction renames a new file over the old one: the store must be a regular file with one name, in a directory that is mounted as a whole; mode \"punch\" needs none of this")

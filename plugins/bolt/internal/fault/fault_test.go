@@ -2,12 +2,14 @@ package fault_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/wringdb/wring/plugins/bolt/internal/fault"
+	"github.com/wringdb/wring/plugins/bolt/internal/replace"
 	"github.com/wringdb/wring/sdk"
 )
 
@@ -35,5 +37,13 @@ func TestExplainTheSystem(t *testing.T) {
 		if sdk.HintOf(err) == "" || !strings.HasPrefix(err.Error(), "compact a.db: open /data: ") {
 			t.Errorf("%v: error %v, hint %q", test.number, err, sdk.HintOf(err))
 		}
+	}
+}
+
+// A new file that is away is no store that is away.
+func TestExplainATempThatIsGone(t *testing.T) {
+	err := fault.Explain("compact a.db", fmt.Errorf("put it in place: %w: %w", replace.ErrGone, os.ErrNotExist))
+	if errors.Is(err, sdk.ErrNotFound) || !errors.Is(err, sdk.ErrInternal) || !sdk.Retryable(err) || !strings.Contains(sdk.HintOf(err), "as it was") {
+		t.Errorf("error %v, hint %q, retryable: %v", err, sdk.HintOf(err), sdk.Retryable(err))
 	}
 }

@@ -208,10 +208,10 @@ func (r *Replacement) Finish() error {
 func (r *Replacement) swap() (exchanged bool, err error) {
 	err = r.exchange()
 	if errors.Is(err, errors.ErrUnsupported) {
-		return false, r.unfit(r.rename())
+		return false, r.unfit(r.Temp.gone(r.rename()))
 	}
 	if err != nil {
-		return false, r.unfit(err)
+		return false, r.unfit(r.Temp.gone(err))
 	}
 	if err := Same(r.Temp.Path, r.Old); errors.Is(err, ErrChanged) {
 		// Somebody put another file there in the last moment: it is theirs.

@@ -97,15 +97,19 @@ func swap(t *testing.T) *replace.Replacement {
 // hookedSwap also calls a hook.
 func hookedSwap(t *testing.T, hook replace.Hook) *replace.Replacement {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "a.db")
-	write(t, path, "old old old")
+	return hookedSwapAt(t, filepath.Join(t.TempDir(), "a.db"), "old old old", "new", hook)
+}
+
+func hookedSwapAt(t *testing.T, path, before, after string, hook replace.Hook) *replace.Replacement {
+	t.Helper()
+	write(t, path, before)
 	old := open(t, path)
 	temp, err := replace.NewTemp(path, old, 7, rand.Reader, hook)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(temp.Discard)
-	if _, err := temp.WriteAt([]byte("new"), 0); err != nil {
+	if _, err := temp.WriteAt([]byte(after), 0); err != nil {
 		t.Fatal(err)
 	}
 	return &replace.Replacement{
@@ -331,5 +335,23 @@ func TestRunSparesAFileWithAnotherName(t *testing.T) {
 	}
 	if b, err := os.ReadFile(r.Path + ".backup"); err != nil || string(b) != "old old old" {
 		t.Errorf("the other name has %q, error %v", b, err)
+	}
+}
+
+// A temp that somebody has removed is not told as a store that is away.
+func TestRunWithoutItsTemp(t *testing.T) {
+	for name, exchange := range map[string]func(a, b string) error{
+		"exchange": nil,
+		"rename":   func(string, string) error { return errors.ErrUnsupported },
+	} {
+		r := swap(t)
+		r.Exchange = exchange
+		r.Verify = func(context.Context) error { return os.Remove(r.Temp.Path) }
+		if replaced, err := r.Run(context.Background()); replaced || !errors.Is(err, replace.ErrGone) {
+			t.Errorf("%s: replaced: %v, error %v", name, replaced, err)
+		}
+		if b, err := os.ReadFile(r.Path); err != nil || string(b) != "old old old" {
+			t.Errorf("%s: the store has %q, error %v", name, b, err)
+		}
 	}
 }

@@ -46,12 +46,15 @@ var errMaking = errors.New("is being made")
 // reads the state of a file; its error is of kind ErrInvalid for one that the
 // engine would refuse.
 //
-// A temp that is locked is being made, and left alone. Three other kinds of files bear the name of a temp. A new file that never became
-// the store goes; one that was it until a power cut took its name back, and that
-// somebody wrote to, stays (ErrWritten). One that somebody put in the store's place at the last moment
-// stays (ErrForeign). An old one that was exchanged for the new one may have let
-// somebody in when its lock died with the process that was to spoil it: it
-// goes if nobody has it locked and it is what the new file was made from, and
+// A temp that is locked is being made, and left alone; in the moment between its
+// creation and its lock it is not, which is why whoever makes one keeps sweeps
+// away by other means too. Three other kinds of files bear the name of a temp. A
+// new file that never became the store goes; one that was it until a power cut
+// took its name back, and that somebody wrote to, stays (ErrWritten), and so does
+// one that cannot be read. One that somebody put in the store's place at the last
+// moment stays (ErrForeign). An old one that was exchanged for the new one may
+// have let somebody in when its lock died with the process that was to spoil it:
+// it goes if nobody has it locked and it is what the new file was made from, and
 // stays otherwise, since it has writes that were acknowledged (ErrHeld,
 // ErrWritten). Without a valid store at path all stays.
 //
@@ -114,6 +117,9 @@ func (s sweeper) sweep(name string, m mark) error {
 	switch is := inode(info); {
 	case is == m.inode:
 	case m.own == 0: // only a file that says its own inode is exchanged
+		if err := s.unlocked(name); err != nil {
+			return fmt.Errorf("keep %s: %w", name, err)
+		}
 		return s.hook.unlink(name)
 	case is == m.own:
 		if err := s.unused(name, m.version+1); err != nil {
@@ -141,6 +147,27 @@ func (s sweeper) sweep(name string, m mark) error {
 	return s.hook.unlink(name)
 }
 
+// unlocked makes sure that a new file is not being made.
+func (s sweeper) unlocked(name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return notMaking(f)
+}
+
+func notMaking(f *os.File) error {
+	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return errMaking
+	}
+	if err != nil {
+		return fmt.Errorf("lock it: %w", err)
+	}
+	return nil
+}
+
 // unused makes sure that nobody has written to a new file that is not the store.
 // It may have been, for a moment: after a kill before its name was synced it has
 // no lock, and a power cut takes the name back.
@@ -150,12 +177,15 @@ func (s sweeper) unused(name string, version uint64) error {
 		return err
 	}
 	defer f.Close()
-	if errors.Is(unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB), unix.EWOULDBLOCK) {
-		return errMaking
+	if err := notMaking(f); err != nil {
+		return err
 	}
 	now, err := s.state(f)
-	if err != nil {
+	if errors.Is(err, ErrInvalid) {
 		return nil // a file that nobody can open is a temp that was not completed
+	}
+	if err != nil {
+		return err // it may be whole, and all that somebody wrote be in it
 	}
 	if now.Version > version {
 		return ErrWritten

@@ -2,6 +2,7 @@ package replace_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -52,6 +53,15 @@ func TestNewTempNames(t *testing.T) {
 	if _, err := replace.NewTemp(path, old, 255, bytes.NewReader(nil), nil); err == nil {
 		t.Error("no randomness: no error")
 	}
+}
+
+func inodeOfFile(t *testing.T, f *os.File) uint64 {
+	t.Helper()
+	var stat unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &stat); err != nil {
+		t.Fatal(err)
+	}
+	return stat.Ino
 }
 
 func inodeOf(t *testing.T, path string) uint64 {
@@ -166,6 +176,9 @@ func TestSweepOfANewFile(t *testing.T) {
 	}
 	defer temp.Discard()
 	if _, err := temp.File.WriteString("half"); err != nil {
+		t.Fatal(err)
+	}
+	if err := temp.File.Close(); err != nil { // as a kill does
 		t.Fatal(err)
 	}
 	if removed, err := replace.Sweep(path, state, nil); err != nil || !slices.Equal(removed, []string{temp.Path}) {
@@ -287,5 +300,65 @@ func TestSweepLeavesWhatIsBeingMade(t *testing.T) {
 	admit()
 	if removed, err := replace.Sweep(path, state, nil); len(removed) != 1 || err != nil {
 		t.Errorf("removed %q, error %v", removed, err)
+	}
+}
+
+// From its first moment on a temp is nobody's leftover.
+func TestSweepsAreNotInTheWayOfACompaction(t *testing.T) {
+	for _, exchange := range []func(a, b string) error{nil, func(string, string) error { return errors.ErrUnsupported }} {
+		var r *replace.Replacement
+		path, swept := filepath.Join(t.TempDir(), "a.db"), 0
+		r = hookedSwapAt(t, path, "version 7", "version 8", func(op replace.Op) error {
+			switch {
+			case op.Kind == replace.OpCreate, r != nil && replaced(t, r):
+				return nil
+			}
+			swept++
+			if removed, err := replace.Sweep(path, state, nil); len(removed) > 0 || err != nil {
+				t.Errorf("before %s: removed %q, error %v", op.Kind, removed, err)
+			}
+			return nil
+		})
+		r.Exchange = exchange
+		if replaced, err := r.Run(context.Background()); err != nil || !replaced {
+			t.Errorf("replaced: %v, error %v", replaced, err)
+		}
+		if swept < 6 {
+			t.Errorf("swept %d times", swept)
+		}
+	}
+}
+
+// replaced says whether the new file is in place.
+func replaced(t *testing.T, r *replace.Replacement) bool {
+	t.Helper()
+	return inodeOf(t, r.Path) == inodeOfFile(t, r.Temp.File)
+}
+
+// What cannot be read may be all that there is of what somebody wrote.
+func TestSweepKeepsWhatItCannotRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.db")
+	write(t, path, "version 7")
+	temp, err := replace.NewTemp(path, open(t, path), 7, rand.Reader, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer temp.Discard()
+	write(t, temp.Path, "version 9")
+	if err := temp.File.Close(); err != nil {
+		t.Fatal(err)
+	}
+	broken := errors.New("broken disk")
+	removed, err := replace.Sweep(path, func(f *os.File) (replace.State, error) {
+		if f.Name() == path {
+			return state(f)
+		}
+		return replace.State{}, broken
+	}, nil)
+	if len(removed) > 0 || !errors.Is(err, broken) || !strings.Contains(err.Error(), temp.Path) {
+		t.Errorf("removed %q, error %v", removed, err)
+	}
+	if content, err := os.ReadFile(temp.Path); err != nil || string(content) != "version 9" {
+		t.Errorf("it holds %q, %v", content, err)
 	}
 }

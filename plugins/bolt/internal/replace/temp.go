@@ -30,9 +30,13 @@ type Temp struct {
 // it the version, before it takes the file's place.
 const Unfinished = ^uint64(0) - 1
 
+// ErrGone says that somebody else removed a temp while it was being made.
+var ErrGone = errors.New("the new file was removed by somebody else")
+
 // NewTemp creates the temp for the file at path, which is open as original and
 // at that version: see State. Its name takes a random part from random. The
-// hook, which may be nil, hears of all that is done to the temp.
+// hook, which may be nil, hears of all that is done to the temp. It is locked
+// from the beginning, as by Hold, so that no sweep takes it for a leftover.
 func NewTemp(path string, original *os.File, version uint64, random io.Reader, hook Hook) (*Temp, error) {
 	info, err := original.Stat()
 	if err != nil {
@@ -53,6 +57,10 @@ func NewTemp(path string, original *os.File, version uint64, random io.Reader, h
 		return err
 	}); err != nil {
 		return nil, errors.Join(err, dir.Close())
+	}
+	if _, err := t.Hold(); err != nil {
+		t.Discard()
+		return nil, err
 	}
 	if err := t.sign(path, mark); err != nil {
 		t.Discard()
@@ -77,15 +85,13 @@ func (t *Temp) sign(path string, m mark) error {
 	if err := t.rename(path, m); err != nil {
 		return err
 	}
-	name := t.Path
-	// Opened anew, so that the file knows itself by its name too.
-	renamed, err := os.OpenFile(name, os.O_RDWR|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0)
-	if err != nil {
+	// Under another name, so that the file knows itself by that too.
+	first := t.File
+	if t.File, err = t.Dup(t.Path); err != nil {
+		t.File = first
 		return err
 	}
-	first := t.File
-	t.File = renamed
-	return errors.Join(Same(name, first), first.Close())
+	return first.Close()
 }
 
 // rename gives the temp of the file at path the name of a mark.
@@ -94,10 +100,21 @@ func (t *Temp) rename(path string, m mark) error {
 	if err := t.hook.Do(Op{Kind: OpRename, Path: t.Path, To: name}, func() error {
 		return os.Rename(t.Path, name)
 	}); err != nil {
-		return err
+		return t.gone(err)
 	}
 	t.Path, t.mark = name, m
 	return nil
+}
+
+// gone tells an error that comes of the temp's name being away from others.
+func (t *Temp) gone(err error) error {
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if _, lost := os.Lstat(t.Path); errors.Is(lost, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %w", ErrGone, err)
+	}
+	return err
 }
 
 // Remark says in the name of the temp of the file at path at which version that
@@ -128,7 +145,8 @@ func (t *Temp) Sync() error {
 }
 
 // Hold locks the temp, as whoever opens the store does, until admit is called or
-// all descriptors of File are closed, those made of it by dup among them.
+// all descriptors of File are closed, those made of it by dup among them. It may
+// be called again while the temp is locked.
 func (t *Temp) Hold() (admit func(), err error) {
 	if err := unix.Flock(int(t.File.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return nil, fmt.Errorf("lock %s: %w", t.Path, err)

@@ -118,8 +118,14 @@ func TestCompactFill(t *testing.T) {
 // The file keeps its growth tail out of what is reclaimable.
 func TestGrowthTailIsNoGain(t *testing.T) {
 	path := generate(t, bolttest.Spec{Seed: 1, LiveBytes: 20 << 20, Shape: bolttest.ShapeDense})
+	was := measure(t, path, sdk.DepthSampled)
+	if err := os.Truncate(path, was.TotalBytes-int64(was.Metrics["tail_bytes"])); err != nil {
+		t.Fatal(err)
+	}
+	grow(t, path)
+	const pageSize = 4 << 10
 	f := measure(t, path, sdk.DepthSampled)
-	if f.Metrics["tail_bytes"] < 1<<20 || f.Metrics["tail_bytes"] > 17<<20 {
+	if f.Metrics["tail_bytes"] != 16<<20+pageSize {
 		t.Fatalf("the tail has %g bytes: not what bbolt makes", f.Metrics["tail_bytes"])
 	}
 	if f.ReclaimableBytes != 0 {
@@ -135,6 +141,26 @@ func TestGrowthTailIsNoGain(t *testing.T) {
 	}
 	if f := measure(t, path, sdk.DepthSampled); f.ReclaimableBytes != 0 {
 		t.Errorf("%d bytes reclaimable of a tail with blocks", f.ReclaimableBytes)
+	}
+	// What is beyond that room is.
+	const more = 3 << 20
+	if err := os.WriteFile(path, append(b, make([]byte, more)...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if f := measure(t, path, sdk.DepthSampled); f.ReclaimableBytes < more || f.ReclaimableBytes > more+more/4 {
+		t.Errorf("%d bytes reclaimable of a tail that is %d too long", f.ReclaimableBytes, more)
+	}
+}
+
+// grow lets a transaction take new pages.
+func grow(t *testing.T, path string) {
+	t.Helper()
+	db, err := bbolt.Open(path, 0, &bbolt.Options{Timeout: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(put(db, "key", strings.Repeat("x", 1<<20)), db.Close()); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -191,10 +191,6 @@ func result(m probe.Measurement, size sdk.Size, depth probe.Depth) sdk.Fragmenta
 	return f
 }
 
-// growthTail is what bbolt makes a file larger by at a time. So much beyond the
-// high-water mark comes back with the next transaction, and is no gain.
-const growthTail = 16 << 20
-
 // fileSystemBlock is what allocation is counted in, usually.
 const fileSystemBlock = 4096
 
@@ -209,12 +205,12 @@ const (
 )
 
 // reclaimable is how much of the allocated bytes a rewrite gives back; 0 where
-// that is not worth it.
+// that is not worth it. The room to grow beyond the high-water mark comes back
+// with the next transaction, and is no gain; what is more than that counts.
 func reclaimable(m probe.Measurement, size sdk.Size) int64 {
 	held, packed := size.AllocatedBytes, roundUp(m.PackedBytes)
-	if size.TotalBytes-m.Meta.Bytes() <= growthTail {
-		held = min(held, roundUp(m.Meta.Bytes()))
-	}
+	tail := size.TotalBytes - m.Meta.Bytes()
+	held = min(held, roundUp(m.Meta.Bytes()+max(0, tail-punch.GrowthRoom(m.Meta))))
 	if inUse := m.Meta.Bytes() - m.FreePages*int64(m.Meta.PageSize); held < inUse {
 		// Fewer blocks than pages in use: the file system compresses, and will
 		// do so with the new file.

@@ -12,7 +12,7 @@ import (
 )
 
 // Free is what one committed state of a file does not need: runs of free
-// pages, and the room to grow where there is more than growthRoom of it.
+// pages, and the room to grow where there is more of it than GrowthRoom.
 type Free struct {
 	Meta page.Meta
 	// Pages that are free, short runs included.
@@ -41,9 +41,13 @@ func (s span) parts(most int64) iter.Seq[span] {
 	}
 }
 
-// growthRoom is what bbolt makes a file larger by at a time. So much beyond the
-// high-water mark is left as it is: the next transactions will use it.
-const growthRoom = 16 << 20
+// allocSize is bbolt's DefaultAllocSize.
+const allocSize = 16 << 20
+
+// GrowthRoom is how many bytes bbolt leaves beyond the high-water mark when it
+// has made a file larger: a page, and what it grows by at a time. So much is left
+// as it is: the next transactions will use it.
+func GrowthRoom(meta page.Meta) int64 { return int64(meta.PageSize) + allocSize }
 
 // Checked finds what is free, and makes sure that it is: pages that the trees
 // reach never count as free, whatever the freelist says. A freelist that lists
@@ -209,7 +213,7 @@ func (free *Free) collect(each func(func(page.ID))) {
 		run.to = from + size
 	})
 	keep()
-	run = span{free.Meta.Bytes() + growthRoom, free.size}
+	run = span{free.Meta.Bytes() + GrowthRoom(free.Meta), free.size}
 	keep()
 }
 

@@ -65,7 +65,7 @@ func (s *Slices) Punch(ctx context.Context, more func() bool) (left bool, err er
 		if at < meta.Bytes() {
 			return list.Has(page.ID(at / size))
 		}
-		return at >= meta.Bytes()+growthRoom
+		return at >= meta.Bytes()+GrowthRoom(meta)
 	}
 	p := &puncher{ctx: ctx, file: s.file, config: s.config}
 	defer func() {

@@ -159,7 +159,7 @@ func TestTail(t *testing.T) {
 		t.Fatal(err)
 	}
 	const more = 3<<20 + 700 // not whole blocks
-	if _, err := f.WriteAt(make([]byte, growthRoom+more), meta.Bytes()); err != nil {
+	if _, err := f.WriteAt(make([]byte, GrowthRoom(meta)+more), meta.Bytes()); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.Sync(); err != nil {
@@ -175,7 +175,7 @@ func TestTail(t *testing.T) {
 		t.Errorf("%+v, foretold %d, want about %d", result, foretold, more)
 	}
 	info, err := f.Stat()
-	if err != nil || info.Size() != meta.Bytes()+growthRoom+more {
+	if err != nil || info.Size() != meta.Bytes()+GrowthRoom(meta)+more {
 		t.Errorf("the file's size is %d (%v)", info.Size(), err)
 	}
 	if now := digestOf(t, path); now != content {

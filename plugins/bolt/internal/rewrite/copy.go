@@ -90,7 +90,7 @@ func (c *Copy) Run() (before, after content.Sum, err error) {
 	w := writer.New(c.Meter.ctx, c.Temp, config)
 	defer w.Abort()
 
-	copied := &copier{summer: newSummer(c.Meter), to: w, ahead: newReadAhead(mapping.Data, c.Meta)}
+	copied := &copier{summer: newSummer(c.Meter, mapping), to: w, ahead: newReadAhead(mapping.Data, c.Meta)}
 	if err := fault.Contain("read "+c.Source.Name(), func() error {
 		reached, err := walk.Walk(file, copied)
 		if err != nil {

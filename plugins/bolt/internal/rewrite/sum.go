@@ -11,7 +11,8 @@ import (
 
 // summer sums up what a walk visits.
 type summer struct {
-	meter *Meter
+	meter  *Meter
+	behind *behind
 	// open are the buckets that the walk is in, and sums what they hold so far,
 	// the root's first.
 	open []openBucket
@@ -23,7 +24,9 @@ type openBucket struct {
 	sequence uint64
 }
 
-func newSummer(m *Meter) *summer { return &summer{meter: m, sums: make([]content.Sum, 1)} }
+func newSummer(m *Meter, mapping *page.Mapping) *summer {
+	return &summer{meter: m, behind: &behind{mapping: mapping, every: forgetEvery}, sums: make([]content.Sum, 1)}
+}
 
 // file returns the sum of a file that was walked.
 func (s *summer) file(meta page.Meta) content.Sum { return content.File(meta.Sequence, s.sums[0]) }
@@ -43,7 +46,10 @@ func (s *summer) leave() {
 }
 
 // Node implements walk.Visitor.
-func (s *summer) Node(n *page.Node, _ int) error { return s.meter.Add(n.Bytes(), n.Bytes(), 0) }
+func (s *summer) Node(n *page.Node, _ int) error {
+	s.behind.read(n.Bytes())
+	return s.meter.Add(n.Bytes(), n.Bytes(), 0)
+}
 
 // Item implements walk.Visitor.
 func (s *summer) Item(n *page.Node, i int) error {
@@ -92,7 +98,7 @@ func SumUp(source *os.File, meta page.Meta, phase string, m *Meter) (content.Sum
 	}
 	defer m.unmap(mapping)
 	file.Data = mapping.Data
-	s := newSummer(m)
+	s := newSummer(m, mapping)
 	var reached *walk.Pages
 	if err := fault.Contain("read "+source.Name(), func() (err error) {
 		reached, err = walk.Walk(file, s)

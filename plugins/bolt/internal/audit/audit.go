@@ -152,6 +152,9 @@ func (a *Audit) bucket(n *page.Node, i int, b *page.Bucket) (subtree, error) {
 
 func (a *Audit) branch(n *page.Node) (subtree, error) {
 	var t subtree
+	if n.Count < 2 {
+		return t, &page.Error{Page: n.ID, Problem: "is a branch with fewer than two children"}
+	}
 	for i := range n.Count {
 		key, err := n.Key(i)
 		if err != nil {

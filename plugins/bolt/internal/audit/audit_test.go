@@ -197,3 +197,48 @@ func TestNoticesWhatIsMissing(t *testing.T) {
 		t.Errorf("error %v, want that a page is missing", err)
 	}
 }
+
+// A branch has two children at least, and a tree no level that leads nowhere.
+func TestNoticesABranchWithOneChild(t *testing.T) {
+	f := written(t)
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	metas, err := page.ReadMetas(f, pageSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := page.ID(info.Size() / pageSize)
+	key := []byte(nil)
+	old, err := (&page.File{R: f, Meta: metas[0]}).Node(metas[0].Root, true, new(page.Buffer))
+	if err == nil {
+		key, err = old.Key(0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, pageSize)
+	binary.NativeEndian.PutUint64(b, uint64(root))
+	binary.NativeEndian.PutUint16(b[8:], 1) // a branch
+	binary.NativeEndian.PutUint16(b[10:], 1)
+	binary.NativeEndian.PutUint32(b[page.HeaderSize:], page.ElementSize)
+	binary.NativeEndian.PutUint32(b[page.HeaderSize+4:], uint32(len(key)))
+	binary.NativeEndian.PutUint64(b[page.HeaderSize+8:], uint64(metas[0].Root))
+	copy(b[page.HeaderSize+page.ElementSize:], key)
+	if _, err := f.WriteAt(b, info.Size()); err != nil {
+		t.Fatal(err)
+	}
+	for i, m := range metas {
+		m.Root, m.HighWater = root, root+1
+		head := make([]byte, pageSize)
+		page.PutMeta(head, m)
+		if _, err := f.WriteAt(head, int64(i)*pageSize); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var damage *page.Error
+	if _, err := audited(f, 1<<30); !errors.As(err, &damage) || !strings.Contains(err.Error(), "fewer than two children") {
+		t.Errorf("error %v", err)
+	}
+}

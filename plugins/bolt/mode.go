@@ -125,8 +125,11 @@ func (r room) choose(path string) (choice, error) {
 	if gain > 0 {
 		return choice{mode: ModePunch, why: fmt.Sprintf("%s; punching gives %s back in place", short, sdk.FormatBytes(gain))}, nil
 	}
-	c := choice{mode: ModeRewrite, why: fmt.Sprintf("%s, %s", short, without), lacking: r.unfit}
-	if c.lacking == nil {
+	c := choice{mode: ModeRewrite, why: fmt.Sprintf("%s, %s", short, without)}
+	if r.unfit != nil {
+		c.lacking = sdk.Errorf(sdk.ErrUnsupported, "compact %s: %w", path, r.unfit).
+			WithHint("a rewrite needs a file with one name, in a directory that is mounted as a whole; %s", without[len("and "):])
+	} else {
 		c.lacking = r.lacking(path, fmt.Sprintf("free %s where the store lies and try again; %s",
 			sdk.FormatBytes(r.need()-r.free), without[len("and "):]))
 	}

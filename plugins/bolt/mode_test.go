@@ -72,8 +72,11 @@ func TestChoose(t *testing.T) {
 		t.Errorf("to rewrite a file that cannot be replaced: %+v, error %v", c, err)
 	}
 	unfit.punchable = func() (int64, error) { return 0, nil }
-	if c, err := choose("a.db", ModeAuto, unfit); err != nil || !errors.Is(c.lacking, replace.ErrUnfit) {
-		t.Errorf("for one that cannot be punched either: %+v, error %v", c, err)
+	c, err := choose("a.db", ModeAuto, unfit)
+	hint := sdk.HintOf(c.lacking)
+	if err != nil || !errors.Is(c.lacking, replace.ErrUnfit) || !errors.Is(c.lacking, sdk.ErrUnsupported) ||
+		!strings.Contains(hint, "punching would give nothing back") || strings.Contains(hint, ModePunch+`"`) {
+		t.Errorf("for one that cannot be punched either: %+v (hint %q), error %v", c, hint, err)
 	}
 	if err := checkMode("compact a.db", "shrink"); !errors.Is(err, sdk.ErrInvalidOption) || !strings.Contains(sdk.HintOf(err), "auto, rewrite, punch") {
 		t.Errorf("error %v (hint %q)", err, sdk.HintOf(err))

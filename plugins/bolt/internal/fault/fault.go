@@ -48,7 +48,7 @@ func Explain(doing string, err error) error {
 		return sdk.Errorf(sdk.ErrCorrupt, "%s: %w: it is no bbolt file, or both its metas are broken", doing, err).WithHint(HintCorrupt)
 	case errors.Is(err, probe.ErrMoving):
 		busy := sdk.Errorf(sdk.ErrBusy, "%s: %w", doing, err)
-		return busy.WithHint("try again when there is less to write, or measure at depth sampled, which reads less at a time")
+		return busy.WithHint("try again when there is less to write; a smaller depth (exact, sampled, quick) reads less at a time")
 	case errors.Is(err, replace.ErrChanged):
 		return sdk.Errorf(sdk.ErrBusy, "%s: %w", doing, err).WithHint("somebody else puts files in its place; try again when that is done")
 	case errors.Is(err, replace.ErrGone):

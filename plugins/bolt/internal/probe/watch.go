@@ -8,7 +8,8 @@ import (
 	"github.com/wringdb/wring/plugins/bolt/internal/page"
 )
 
-// watchEvery is after how many reads a watcher looks for a new meta.
+// watchEvery is after how many reads a watcher looks for a new meta. The end of
+// the context it looks for before each: a disk may take 10 ms for one.
 const watchEvery = 64
 
 // watcher ends a walk early once it is in vain: when a transaction has been
@@ -21,10 +22,10 @@ type watcher struct {
 }
 
 func (w *watcher) ReadAt(b []byte, off int64) (int, error) {
+	if err := w.ctx.Err(); err != nil {
+		return 0, err
+	}
 	if w.reads++; w.reads%watchEvery == 0 {
-		if err := w.ctx.Err(); err != nil {
-			return 0, err
-		}
 		if now, err := page.ReadMeta(w.ReaderAt); err == nil && now != w.meta {
 			return 0, errMoved
 		}

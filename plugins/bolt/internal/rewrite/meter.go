@@ -14,9 +14,10 @@ const (
 	reportShare = 1.0 / 50
 )
 
-// How often the end of the context is looked for.
+// How often the end of the context is looked for. A node that is not in memory
+// may take a disk 10 ms.
 const (
-	lookEvery = 64        // calls
+	lookEvery = 8         // calls
 	lookBytes = 256 << 10 // or bytes
 )
 

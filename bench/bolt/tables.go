@@ -32,15 +32,16 @@ func (r *report) printStart(w io.Writer) {
 func printFile(w io.Writer, f fileResults) {
 	base := f.row(rowWring)
 	title := fmt.Sprintf("File %q: %s MB, %s MB of it live", f.Name, mb(f.Bytes), mb(f.Live))
-	table(w, title, "\tms\tmin–max\tMAD\t× wring\tcold ms\tmin–max\tresult MB", func(row func(string, ...any)) {
+	table(w, title, "\tms\tmin–max\tMAD\t× wring\tcold ms\tmin–max\tresult MB\ton disk MB", func(row func(string, ...any)) {
 		for _, r := range f.Rows {
 			cold := "\t"
 			if r.Cold != nil {
 				cold = fmt.Sprintf("%.0f\t%.0f–%.0f", r.Cold.MedianMS, r.Cold.MinMS, r.Cold.MaxMS)
 			}
-			size := ""
+			// The end of a file that bbolt has made may have no blocks.
+			size := "\t"
 			if r.ResultBytes > 0 {
-				size = mb(r.ResultBytes)
+				size = mb(r.ResultBytes) + "\t" + mb(r.ResultAllocatedBytes)
 			}
 			row("%s\t%.0f\t%.0f–%.0f\t%.0f\t%.2f\t%s\t%s", r.Name, r.Warm.MedianMS, r.Warm.MinMS, r.Warm.MaxMS, r.Warm.MADMS,
 				ratio(r.Warm.MedianMS, base.Warm.MedianMS), cold, size)

@@ -18,7 +18,9 @@ TESTFLAGS ?=
 
 # Modules that are written against this one; each is tested as its author would.
 EXAMPLES := $(patsubst %/,%,$(dir $(wildcard examples/*/go.mod)))
-MODULES := $(EXAMPLES) .
+# Programs that measure, with dependencies that nothing else should have.
+BENCHES := $(patsubst %/,%,$(dir $(wildcard bench/*/go.mod)))
+MODULES := $(EXAMPLES) $(BENCHES) .
 
 BUF := go tool -modfile=tools/buf/go.mod buf
 # Absolute, because the linter runs in the directory of each module.
@@ -66,7 +68,7 @@ clean: ## remove what build, demo and benchmarks leave
 ##@ Test
 
 .PHONY: test
-test: ## run the tests of this module and of the examples
+test: ## run the tests of this module, the examples and the benchmarks
 	@$(call in_modules,go test $(TESTFLAGS) ./...)
 
 # Where the campaign's randomness begins: make torture-bolt SEED=7
@@ -87,7 +89,7 @@ FUZZTIME ?= 1m
 # kept under testdata, and fails again.
 .PHONY: fuzz-bolt
 fuzz-bolt: ## fuzz everything that reads a bbolt file
-	for target in page:FuzzReadMeta page:FuzzNode walk:FuzzWalk audit:FuzzAudit probe:FuzzMeasure replace:FuzzParseMark; do \
+	for target in page:FuzzReadMeta page:FuzzNode walk:FuzzWalk audit:FuzzAudit punch:FuzzFree diff:FuzzBetween probe:FuzzMeasure replace:FuzzParseMark; do \
 		go test ./plugins/bolt/internal/$${target%%:*} -run '^$$' -fuzz "^$${target##*:}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x || \
 		go test ./plugins/bolt/internal/$${target%%:*} -run "^$${target##*:}$$" || exit 1; \
 	done
@@ -103,7 +105,7 @@ bench-bolt: ## measure the bolt backend beside bbolt and etcdutl
 
 .PHONY: bench-etcd
 bench-etcd: ## a real etcd starts on what wring compacted, and its hash is the same
-	cd bench/bolt && go test -count=1 -v -run TestEtcd .
+	cd bench/bolt && go test -tags etcd -count=1 -v -run TestEtcd .
 
 .PHONY: bench-live
 bench-live: ## measure reads and writes of a bolt store that is compacted in use, and what a difference costs
@@ -157,6 +159,7 @@ check-generated: ## generated code is up to date
 .PHONY: check-vet
 check-vet: ## go vet on this system, and vet and build for macOS
 	@$(call in_modules,go vet ./...)
+	cd bench/bolt && go vet -tags etcd ./...
 	GOOS=darwin GOARCH=arm64 go vet ./...
 	GOOS=darwin GOARCH=arm64 go build -buildvcs=false ./...
 

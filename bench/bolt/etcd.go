@@ -116,15 +116,6 @@ func (e *etcd) compact(ctx context.Context, revision int64) error {
 	return nil
 }
 
-// hash is etcd's own over all keys and values at a revision.
-func (e *etcd) hash(ctx context.Context, revision int64) (uint32, error) {
-	response, err := e.client.HashKV(ctx, "", revision)
-	if err != nil {
-		return 0, fmt.Errorf("ask etcd for its hash at revision %d: %w", revision, err)
-	}
-	return response.Hash, nil
-}
-
 // How an etcd file comes to be: each key is written so many times.
 const (
 	etcdValueBytes = 1900

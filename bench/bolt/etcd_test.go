@@ -1,6 +1,12 @@
+// It builds etcd's tools and takes minutes: see make bench-etcd.
+
+//go:build etcd
+
 package main
 
 import (
+	"context"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -119,4 +125,13 @@ func digestAndSize(t *testing.T, path string) (digest string, size int64) {
 		t.Fatal(err)
 	}
 	return digest, info.Size()
+}
+
+// hash is etcd's own over all keys and values at a revision.
+func (e *etcd) hash(ctx context.Context, revision int64) (uint32, error) {
+	response, err := e.client.HashKV(ctx, "", revision)
+	if err != nil {
+		return 0, fmt.Errorf("ask etcd for its hash at revision %d: %w", revision, err)
+	}
+	return response.Hash, nil
 }

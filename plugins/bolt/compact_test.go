@@ -260,16 +260,29 @@ func TestCompactProgress(t *testing.T) {
 	}
 }
 
+// A compaction ends soon after it was asked to, and not when a phase does: the
+// store is so large that each takes a while.
 func TestCompactCancelled(t *testing.T) {
+	whole, err := os.ReadFile(generate(t, bolttest.Spec{Seed: 1, LiveBytes: 40 << 20, GarbageRatio: 0.3, Shape: bolttest.ShapeAppend}))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, phase := range []string{"copy", "sync", "verify", "replace"} {
 		t.Run(phase, func(t *testing.T) {
-			path := generate(t, fragmented())
+			path := filepath.Join(t.TempDir(), "a.db")
+			if err := os.WriteFile(path, whole, 0o600); err != nil {
+				t.Fatal(err)
+			}
 			was := state(t, path)
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()
 			var asked time.Time
 			_, err := New().Compact(ctx, fullRequest(path), func(p sdk.Progress) {
-				if p.Phase == phase && asked.IsZero() {
+				if !asked.IsZero() && p.Phase != phase {
+					t.Errorf("%s was begun after that", p.Phase)
+				}
+				middle := p.Done > 0 || phase == "sync" || phase == "replace"
+				if p.Phase == phase && middle && asked.IsZero() {
 					asked = time.Now()
 					cancel()
 				}
@@ -277,7 +290,7 @@ func TestCompactCancelled(t *testing.T) {
 			if !errors.Is(err, sdk.ErrCancelled) || !errors.Is(err, context.Canceled) {
 				t.Fatalf("error %v, want ErrCancelled", err)
 			}
-			if late := time.Since(asked); late > 2*time.Second {
+			if late := time.Since(asked); late > time.Second {
 				t.Errorf("ended %v after it was asked to", late)
 			}
 			if now := state(t, path); now != was {

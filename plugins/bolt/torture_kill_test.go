@@ -104,4 +104,5 @@ func (c *campaign) killSweeps() {
 		}
 		return cases
 	})
+	c.enough(kind, len(c.subjects))
 }

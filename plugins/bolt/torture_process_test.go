@@ -156,8 +156,14 @@ func (c *campaign) killProcesses() {
 		c.subject("large, nested", bolttest.Spec{Shape: bolttest.ShapeNested, LiveBytes: 8 << 20}),
 	}
 	const each = 40
+	least := map[string]int{} // of the cases of each kind
 	var cases []func()
 	for _, victim := range []string{victimPlugin, victimHost, victimBoth} {
+		ofCommand, ofHost := "killed at random: "+victim+" of wring compact FILE", "killed at random: "+victim+" of wring run"
+		least[ofCommand], least[ofHost] = each/4, each/4
+		if victim == victimPlugin {
+			least[ofCommand] = each / 16
+		}
 		for i := range each {
 			s := large[i%len(large)]
 			name := fmt.Sprintf("%s, %d", s.name, i)
@@ -165,15 +171,20 @@ func (c *campaign) killProcesses() {
 				if victim == victimPlugin && i >= each/4 {
 					return // the command waits long before it tries again
 				}
-				kind := "killed at random: " + victim + " of wring compact FILE"
-				c.one(kind, name, func(dir string, random *rand.Rand) error { return c.killCommand(kind, p, dir, s, victim, random) })
+				c.one(ofCommand, name, func(dir string, random *rand.Rand) error {
+					return c.killCommand(ofCommand, p, dir, s, victim, random)
+				})
 			}, func() {
-				kind := "killed at random: " + victim + " of wring run"
-				c.one(kind, name, func(dir string, random *rand.Rand) error { return c.killHost(kind, p, dir, s, victim, random) })
+				c.one(ofHost, name, func(dir string, random *rand.Rand) error {
+					return c.killHost(ofHost, p, dir, s, victim, random)
+				})
 			})
 		}
 	}
 	c.parallel(cases)
+	for kind, n := range least {
+		c.enough(kind, n)
+	}
 }
 
 // lay puts a store and a home into a directory.

@@ -192,6 +192,16 @@ func (c *campaign) count(kind string) *count {
 	return c.counts[kind]
 }
 
+// enough makes sure that a kind had its cases, which on a machine that is too fast
+// or too slow may all have come to nothing.
+func (c *campaign) enough(kind string, least int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := c.count(kind).cases; n < least {
+		c.t.Errorf("%s: %d cases, want %d at least", kind, n, least)
+	}
+}
+
 // parallel makes cases, some at a time: they wait for the disk mostly.
 func (c *campaign) parallel(cases []func()) {
 	queue := make(chan func())

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
 
+	"github.com/wringdb/wring/plugins/bolt/internal/replace"
 	"github.com/wringdb/wring/sdk"
 )
 
@@ -37,6 +39,10 @@ func (c *campaign) waiters() {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	exchanged, err := c.afterExchange(c.subjects[0])
+	if err != nil {
+		c.t.Fatal(err)
+	}
 	var writers []*writerProcess
 	for _, name := range names {
 		writers = append(writers, c.startWriter(name, path))
@@ -44,8 +50,11 @@ func (c *campaign) waiters() {
 	aside := map[string]bool{}
 	for round := range rounds {
 		c.one(kind, fmt.Sprintf("round %d", round), func(_ string, random *rand.Rand) error {
-			return c.compactAmongWriters(kind, path, aside, random)
+			return c.compactAmongWriters(kind, path, round, exchanged, aside, random)
 		})
+	}
+	if c.count(kind).notes["compactions that were killed"] == 0 {
+		c.t.Errorf("%s: no compaction was killed", kind)
 	}
 	c.one(kind, "all that was acknowledged", func(string, *rand.Rand) error {
 		var acknowledged []string
@@ -85,16 +94,26 @@ func (c *campaign) add(kind, what string, n int) {
 	c.count(kind).notes[what] += n
 }
 
-// Operations of a compaction of a small store: the first one after the exchange,
-// and one that it does not come to.
-const (
-	afterExchange = 8
-	never         = 1000
-)
+// never is an operation that a compaction of a small store does not come to.
+const never = 1000
+
+// afterExchange is the first operation after the exchange in a rewrite of a store.
+func (c *campaign) afterExchange(s *subject) (int, error) {
+	ops, err := c.operations(s, ModeRewrite)
+	at := slices.IndexFunc(ops, func(op replace.Op) bool { return op.Kind == replace.OpExchange })
+	if err == nil && at < 0 {
+		err = errors.New("nothing is exchanged")
+	}
+	return at + 1, err
+}
+
+// aimedRounds are killed after the exchange whatever the randomness says. The
+// first is sure to have something to rewrite.
+const aimedRounds = 2
 
 // compactAmongWriters compacts once the lock can be had, in one way or another,
 // and sweeps if that was killed.
-func (c *campaign) compactAmongWriters(kind, path string, aside map[string]bool, random *rand.Rand) error {
+func (c *campaign) compactAmongWriters(kind, path string, round, exchanged int, aside map[string]bool, random *rand.Rand) error {
 	// Where files cannot be exchanged, a kill between the rename and the spoiling
 	// loses what is written then: that mode is not killed.
 	mode, at := tortureModes()[random.IntN(3)], never
@@ -103,7 +122,10 @@ func (c *campaign) compactAmongWriters(kind, path string, aside map[string]bool,
 	}
 	if mode == ModeRewrite {
 		// Mostly after the exchange, when the old file is not spoilt yet.
-		at = []int{never, random.IntN(16), afterExchange, afterExchange + 1, afterExchange + 2}[random.IntN(5)]
+		at = []int{never, random.IntN(16), exchanged, exchanged + 1, exchanged + 2}[random.IntN(5)]
+	}
+	if round < aimedRounds {
+		mode, at = ModeRewrite, exchanged+round
 	}
 	for deadline := time.Now().Add(time.Minute); ; {
 		err := perform(fmt.Sprintf("%s %s %d", roleCompact, mode, at), path)

@@ -3,6 +3,7 @@ package bolt
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -116,7 +117,11 @@ func openToRead(path string) (*os.File, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, sdk.Errorf(sdk.ErrUnsupported, "measure %s: it is no regular file (%s)", path, info.Mode().Type()).
+		what := fmt.Sprintf("no regular file (%s)", info.Mode().Type())
+		if info.IsDir() {
+			what = "a directory"
+		}
+		return nil, sdk.Errorf(sdk.ErrUnsupported, "measure %s: it is %s", path, what).
 			WithHint("a bbolt store is one file: give the path of that")
 	}
 	if info.Size() == 0 {

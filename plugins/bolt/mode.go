@@ -112,7 +112,8 @@ func (r room) choose(path string) (choice, error) {
 	}
 	gain, err := r.punchable()
 	without := "and punching would give nothing back"
-	if errors.Is(err, punch.ErrUnsupported) {
+	unable := errors.Is(err, punch.ErrUnsupported)
+	if unable {
 		gain, err, without = 0, nil, "and the file system cannot punch holes"
 	}
 	if err != nil {
@@ -121,6 +122,10 @@ func (r room) choose(path string) (choice, error) {
 	short := fmt.Sprintf("rewriting needs %s beside the store and %s are free", need, free)
 	if r.unfit != nil {
 		short = r.unfit.Error()
+	}
+	if r.unfit != nil && gain == 0 && !unable {
+		// Nothing is to be done about it, now or later: that is no failure.
+		return choice{mode: ModePunch, why: short + ", " + without}, nil
 	}
 	if gain > 0 {
 		return choice{mode: ModePunch, why: fmt.Sprintf("%s; punching gives %s back in place", short, sdk.FormatBytes(gain))}, nil

@@ -72,10 +72,14 @@ func TestChoose(t *testing.T) {
 		t.Errorf("to rewrite a file that cannot be replaced: %+v, error %v", c, err)
 	}
 	unfit.punchable = func() (int64, error) { return 0, nil }
+	if c, err := choose("a.db", ModeAuto, unfit); err != nil || c.mode != ModePunch || c.lacking != nil || !strings.Contains(c.why, "punching would give nothing back") {
+		t.Errorf("for one that was punched: %+v, error %v", c, err)
+	}
+	unfit.punchable = func() (int64, error) { return 0, punch.ErrUnsupported }
 	c, err := choose("a.db", ModeAuto, unfit)
 	hint := sdk.HintOf(c.lacking)
 	if err != nil || !errors.Is(c.lacking, replace.ErrUnfit) || !errors.Is(c.lacking, sdk.ErrUnsupported) ||
-		!strings.Contains(hint, "punching would give nothing back") || strings.Contains(hint, ModePunch+`"`) {
+		!strings.Contains(hint, "cannot punch holes") || strings.Contains(hint, ModePunch+`"`) {
 		t.Errorf("for one that cannot be punched either: %+v (hint %q), error %v", c, hint, err)
 	}
 	if err := checkMode("compact a.db", "shrink"); !errors.Is(err, sdk.ErrInvalidOption) || !strings.Contains(sdk.HintOf(err), "auto, rewrite, punch") {

@@ -306,3 +306,23 @@ func writeStrictly(t *testing.T, path string, puts int) {
 		t.Fatal(err)
 	}
 }
+
+// A file with two names cannot be replaced. Once its free pages are given back there
+// is nothing more to do, which is no failure however often it is asked for.
+func TestPunchWhatCannotBeReplaced(t *testing.T) {
+	dir := t.TempDir()
+	path := generateIn(t, dir, bolttest.Spec{Seed: 1, LiveBytes: 1 << 20, GarbageRatio: 0.6, Shape: bolttest.ShapeAppend})
+	if err := os.Link(path, filepath.Join(dir, "other")); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 3 {
+		result, err := New().Compact(t.Context(), request(path), func(sdk.Progress) {})
+		if err != nil || result.Mode != ModePunch || result.NoOp != (n > 0) {
+			t.Errorf("compaction %d: %+v, error %v", n, result, err)
+		}
+	}
+	f, err := New().Fragmentation(t.Context(), sdk.FragmentationRequest{Store: sdk.Store{Path: path}})
+	if err != nil || f.ReclaimableBytes != 0 || f.Obstacle != nil {
+		t.Errorf("%+v, error %v", f, err)
+	}
+}

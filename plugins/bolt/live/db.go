@@ -66,6 +66,8 @@ type DB struct {
 	quit     chan struct{}            // closed by Close
 	closeErr error
 	hook     replace.Hook // of tests
+	// writerWait is writerWait, but for tests.
+	writerWait time.Duration
 }
 
 // Open opens or creates a store as bbolt.Open does, and removes what a
@@ -80,6 +82,7 @@ func Open(path string, mode os.FileMode, options *bbolt.Options) (*DB, error) {
 		mode: mode, options: *options, quiet: options.NoStatistics,
 		retired: map[*generation]struct{}{},
 		compact: make(chan struct{}, 1), quit: make(chan struct{}),
+		writerWait: writerWait,
 	}
 	var err error
 	if db.file, err = filepath.Abs(path); err != nil {

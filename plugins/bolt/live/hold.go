@@ -15,16 +15,16 @@ import (
 )
 
 // writerWait is how long is waited for a write transaction of the application to
-// end.
+// end, other than in tests.
 const writerWait = time.Minute
 
 // lockWriters takes the write lock of a generation by a transaction.
-func lockWriters(ctx context.Context, g *generation, path string, meter *rewrite.Meter) (*bbolt.Tx, error) {
+func (db *DB) lockWriters(ctx context.Context, g *generation, path string, meter *rewrite.Meter) (*bbolt.Tx, error) {
 	type begun struct {
 		tx  *bbolt.Tx
 		err error
 	}
-	waiting, cancel := context.WithTimeout(ctx, writerWait)
+	waiting, cancel := context.WithTimeout(ctx, db.writerWait)
 	defer cancel()
 	taken := make(chan begun)
 	g.begins.Add(1) // it may be left behind, and nobody may spoil the file before it has begun
@@ -51,7 +51,7 @@ func lockWriters(ctx context.Context, g *generation, path string, meter *rewrite
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
-			return nil, sdk.Errorf(sdk.ErrBusy, "compact %s: a write transaction has been open for %s, and nothing can be done until it ends", path, writerWait).
+			return nil, sdk.Errorf(sdk.ErrBusy, "compact %s: a write transaction has been open for %s, and nothing can be done until it ends", path, db.writerWait).
 				WithHint("look for a transaction that is neither committed nor rolled back")
 		}
 	}
@@ -76,7 +76,7 @@ func (c *compaction) hold() (result sdk.CompactResult, err error) {
 	if err := r.Prepare(c.ctx); err != nil {
 		return result, err
 	}
-	lock, err := lockWriters(c.ctx, c.old, c.path, c.meter)
+	lock, err := c.db.lockWriters(c.ctx, c.old, c.path, c.meter)
 	if err != nil {
 		return result, err
 	}

@@ -167,7 +167,7 @@ func (p *punching) slice() (left bool, err error) {
 	if err != nil {
 		return true, err
 	}
-	lock, err := lockWriters(p.ctx, p.g, p.path, p.meter)
+	lock, err := p.db.lockWriters(p.ctx, p.g, p.path, p.meter)
 	if err != nil {
 		return true, err
 	}
@@ -197,7 +197,7 @@ func (p *punching) commitNothing() error {
 
 // commit makes a transaction that changes nothing, without a freelist if bare.
 func (p *punching) commit(bare bool) error {
-	tx, err := lockWriters(p.ctx, p.g, p.path, p.meter)
+	tx, err := p.db.lockWriters(p.ctx, p.g, p.path, p.meter)
 	if err != nil {
 		return err
 	}
@@ -215,7 +215,7 @@ func (p *punching) commit(bare bool) error {
 // tells when it ends.
 func (p *punching) quiet(deadline time.Time) (int, error) {
 	for {
-		lock, err := lockWriters(p.ctx, p.g, p.path, p.meter)
+		lock, err := p.db.lockWriters(p.ctx, p.g, p.path, p.meter)
 		if err != nil {
 			return 0, err
 		}

@@ -61,6 +61,7 @@ type DB struct {
 	closed   bool
 	retired  map[*generation]struct{} // not closed yet
 	past     bbolt.Stats              // of generations that have been closed
+	told     int                      // read transactions, by Stats
 	closing  sync.WaitGroup           // the goroutines that close them
 	compact  chan struct{}            // has a token in it while a compaction runs
 	quit     chan struct{}            // closed by Close
@@ -200,6 +201,7 @@ func (db *DB) Begin(writable bool) (*bbolt.Tx, error) {
 		if err := tx.Rollback(); err != nil {
 			return nil, err
 		}
+		g.again(writable)
 	}
 }
 
@@ -242,6 +244,7 @@ func (db *DB) managed(writable bool, run func(*bbolt.DB, func(*bbolt.Tx) error) 
 		if !stale {
 			return err
 		}
+		g.again(writable)
 	}
 }
 

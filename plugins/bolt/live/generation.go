@@ -95,6 +95,17 @@ func (g *generation) unpin(tx *bbolt.Tx) {
 	g.ours.open.Add(-1)
 }
 
+// again accounts for a transaction of the application that has ended at once, to be
+// begun anew on the next generation: it counts once. bbolt counts only those that
+// read.
+func (g *generation) again(writable bool) {
+	if !writable {
+		g.ours.changing.Add(1)
+		g.ours.begun.Add(1)
+		g.ours.changed.Add(1)
+	}
+}
+
 // quietAfter is for how long the application has done nothing when it is not busy.
 const quietAfter = 100 * time.Millisecond
 
@@ -142,10 +153,10 @@ func (db *DB) swap(next *generation, release, spoil func()) {
 	old := db.current.Load()
 	db.settle(next)
 	next.before = next.db.Stats()
-	db.mu.Lock()
+	db.mu.Lock() // Stats is to find each generation once
 	db.retired[old] = struct{}{}
-	db.mu.Unlock()
 	db.current.Store(next)
+	db.mu.Unlock()
 	release()
 	old.drain()
 	spoil()
@@ -217,7 +228,10 @@ func (db *DB) Close() error {
 	close(db.quit)
 	db.mu.Unlock()
 	db.compact <- struct{}{} // until the compaction has ended; no other begins
+	db.mu.Lock()
 	last := db.current.Swap(nil)
+	db.retired[last] = struct{}{} // Stats goes on telling of it
+	db.mu.Unlock()
 	last.drain() // a call that was given up, such as Sync, may not have ended
 	err := last.db.Close()
 	db.closing.Wait()
@@ -238,13 +252,14 @@ func (db *DB) Stats() bbolt.Stats {
 	for g := range db.retired {
 		total = sum(total, g.stats())
 	}
-	g := db.current.Load()
-	if g == nil {
-		return total
+	if g := db.current.Load(); g != nil {
+		now := g.stats()
+		total = sum(total, now)
+		total.FreePageN, total.PendingPageN, total.FreeAlloc, total.FreelistInuse = now.FreePageN, now.PendingPageN, now.FreeAlloc, now.FreelistInuse
 	}
-	now := g.stats()
-	total = sum(total, now)
-	total.FreePageN, total.PendingPageN, total.FreeAlloc, total.FreelistInuse = now.FreePageN, now.PendingPageN, now.FreeAlloc, now.FreelistInuse
+	// One that is begun anew is there twice for a moment.
+	db.told = max(db.told, total.TxN)
+	total.TxN = db.told
 	return total
 }
 

@@ -476,3 +476,17 @@ func TestWhatItSaysOfItself(t *testing.T) {
 		}
 	}
 }
+
+// Without a logger of its own an application can log by bbolt's all the same.
+func TestLoggerOfNobody(t *testing.T) {
+	onBoth(t, nil, func(t *testing.T, s *subject) {
+		for range 2 {
+			if logger := s.Logger(); logger == nil {
+				t.Fatal("there is no logger")
+			} else {
+				logger.Infof("said to nobody")
+			}
+			s.swap(t)
+		}
+	})
+}

@@ -52,6 +52,7 @@ type DB struct {
 	mode    os.FileMode
 	options bbolt.Options // of every generation
 	quiet   bool          // the application wants no statistics
+	logger  bbolt.Logger
 
 	current atomic.Pointer[generation]
 	hold    gate
@@ -96,6 +97,7 @@ func Open(path string, mode os.FileMode, options *bbolt.Options) (*DB, error) {
 		return nil, errors.Join(err, swept)
 	}
 	db.path = first.db.Path()
+	db.logger = first.db.Logger()
 	db.copyFields(first.db)
 	db.batcher.db = db
 	db.current.Store(first)
@@ -316,8 +318,8 @@ func (db *DB) Info() *bbolt.Info {
 	return g.db.Info()
 }
 
-// Logger that was given to Open.
-func (db *DB) Logger() bbolt.Logger { return db.options.Logger }
+// Logger that was given to Open, or the one that bbolt has in its place.
+func (db *DB) Logger() bbolt.Logger { return db.logger }
 
 // IsReadOnly says whether the store was opened for reading only.
 func (db *DB) IsReadOnly() bool { return db.options.ReadOnly }

@@ -195,7 +195,7 @@ func TestCloseUnderLoad(t *testing.T) {
 
 // Close ends a compaction, whatever it is at, which leaves nothing behind.
 func TestCloseEndsACompaction(t *testing.T) {
-	for _, phase := range []string{"copy", "sync", "catch up", "check", "punch"} {
+	for _, phase := range []string{"copy", "sync", "catch_up", "check", "punch"} {
 		t.Run(phase, func(t *testing.T) {
 			dir := memoryDir(t)
 			s, err := openSubject("live", filepath.Join(dir, "a.db"), roomy())

@@ -23,7 +23,7 @@ import (
 // Phases, as progress names them, beside those of package rewrite.
 const (
 	phaseSync    = "sync"
-	phaseCatchUp = "catch up"
+	phaseCatchUp = "catch_up"
 	phaseCheck   = "check"
 )
 

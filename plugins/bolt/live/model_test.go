@@ -346,7 +346,8 @@ func (s *sequence) compact() {
 		VerifyFull: rapid.IntRange(0, 3).Draw(s.t, "verify") == 0,
 	}
 	if !s.db.NoFreelistSync && rapid.IntRange(0, 7).Draw(s.t, "punch") == 0 {
-		o.Mode, o.MinRun = bolt.ModePunch, 4<<10
+		// It waits for readers as long as writers may be held up.
+		o.Mode, o.MinRun, o.MaxPause = bolt.ModePunch, 4<<10, live.DefaultMaxPause
 	}
 	if rapid.Bool().Draw(s.t, "full pages") {
 		o.FillPercent = 1

@@ -21,7 +21,7 @@ import (
 // unless told otherwise.
 func modelRuns() int {
 	if live.RaceDetector {
-		return 2
+		return 4
 	}
 	return 10
 }
@@ -93,6 +93,7 @@ type sequence struct {
 	path string
 
 	now     *bucketModel // as committed
+	id      int          // of the transaction that committed it
 	readers []*modelReader
 	running *runningCompaction // nil where none is
 	swaps   int
@@ -189,11 +190,15 @@ func (s *sequence) end() {
 func (s *sequence) transaction() {
 	s.n.transactions++
 	next := s.now.clone()
+	var id int
 	rollback := errors.New("rolled back")
 	if rapid.IntRange(0, 5).Draw(s.t, "roll back") > 0 {
 		rollback = nil
 	}
 	within := func(tx *bbolt.Tx) error {
+		if id = tx.ID(); id <= s.id {
+			return fmt.Errorf("transaction %d comes after %d", id, s.id)
+		}
 		(&changes{t: s.t, n: s.n, root: place{rootOf(tx), next}}).make()
 		if len(s.readers) < 4 && rapid.IntRange(0, 9).Draw(s.t, "read meanwhile") == 0 {
 			s.read()
@@ -224,6 +229,7 @@ func (s *sequence) transaction() {
 		s.n.rolledBack++
 		return
 	}
+	s.id = id
 	s.now = next.clone() // without the marks of the transaction
 }
 
@@ -294,6 +300,9 @@ func (s *sequence) read() {
 	tx, err := s.db.Begin(false)
 	if err != nil {
 		s.t.Fatal(err)
+	}
+	if tx.ID() < s.id {
+		s.t.Fatalf("a reader of transaction %d, after %d was committed", tx.ID(), s.id)
 	}
 	s.n.readers++
 	r := &modelReader{tx: tx, model: s.now, swaps: s.swaps}

@@ -155,7 +155,7 @@ func (a *application) Compact(ctx context.Context, req sdk.CompactRequest, repor
 		return sdk.CompactResult{}, err
 	}
 	defer a.enter(file)()
-	if err := whileThere(ctx, file+".hold", func() { report(sdk.Progress{Phase: "catch up", Done: 1, Total: 4, Unit: "rounds"}) }); err != nil {
+	if err := whileThere(ctx, file+".hold", func() { report(sdk.Progress{Phase: "catch_up", Done: 1, Total: 4, Unit: "rounds"}) }); err != nil {
 		// That the context has ended is no reason to leave things lying about.
 		_ = whileThere(context.WithoutCancel(ctx), file+".clean", func() {})
 		return sdk.CompactResult{}, err

@@ -177,7 +177,7 @@ func measure(ctx context.Context, r io.ReaderAt, meta page.Meta, c Config, try i
 		if err := m.quick(file, p); err != nil {
 			return m, err
 		}
-	case c.Depth == Exact || int64(meta.HighWater)-m.FreePages <= int64(limit):
+	case c.Depth == Exact || m.mostInUse() <= int64(limit):
 		if err := m.walk(file, c, p); err != nil {
 			return m, err
 		}
@@ -188,6 +188,20 @@ func measure(ctx context.Context, r io.ReaderAt, meta page.Meta, c Config, try i
 	}
 	m.predict()
 	return m, nil
+}
+
+// walkable is how many times the pages of a sample are walked where nothing tells how
+// many are in use: many of them are free, and what a sample of many small buckets
+// has missed would not be noticed.
+const walkable = 4
+
+// mostInUse is how many pages a walk would have to read, at the most, and without a
+// freelist as many as a walk of that many is worth.
+func (m *Measurement) mostInUse() int64 {
+	if m.Meta.Freelist == page.NoFreelist {
+		return int64(m.Meta.HighWater) / walkable
+	}
+	return int64(m.Meta.HighWater) - m.FreePages
 }
 
 func (c Config) limit(pageSize int) int {

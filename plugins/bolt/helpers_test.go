@@ -35,7 +35,11 @@ func TestMain(m *testing.M) {
 		goleak.VerifyTestMain(m)
 		return
 	}
-	if err := play(role, os.Args[1]); err != nil {
+	path := "" // of the store; a plugin is not told
+	if len(os.Args) > 1 {
+		path = os.Args[1]
+	}
+	if err := play(role, path); err != nil {
 		fmt.Println("error:", err)
 		os.Exit(1)
 	}

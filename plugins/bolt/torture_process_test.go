@@ -22,10 +22,13 @@ import (
 )
 
 // programs are the host and the plugin, as users have them.
-type programs struct{ dir string }
+type programs struct {
+	dir string
+	env []string // of wring, beside its own
+}
 
 func (c *campaign) build() programs {
-	p := programs{filepath.Join(c.scratch, "bin")}
+	p := programs{dir: filepath.Join(c.scratch, "bin")}
 	for name, pkg := range map[string]string{
 		"wring":             "github.com/wringdb/wring/cmd/host",
 		"wring-plugin-bolt": "github.com/wringdb/wring/plugins/bolt/cmd/wring-plugin-bolt",
@@ -48,7 +51,7 @@ type wring struct {
 // start starts wring with a home of its own.
 func (p programs) start(home string, args ...string) (*wring, error) {
 	w := &wring{cmd: exec.Command(filepath.Join(p.dir, "wring"), args...), ended: make(chan struct{})}
-	w.cmd.Env = []string{"HOME=" + home, "TMPDIR=" + home, "PATH=/usr/bin:/bin"}
+	w.cmd.Env = append([]string{"HOME=" + home, "TMPDIR=" + home, "PATH=/usr/bin:/bin"}, p.env...)
 	w.cmd.Stdout, w.cmd.Stderr = &w.stdout, &w.stderr
 	if err := w.cmd.Start(); err != nil {
 		return nil, err
@@ -291,20 +294,24 @@ func (c *campaign) killHost(kind string, p programs, dir string, s *subject, vic
 		return err
 	}
 	if victim != victimPlugin {
-		// The next host removes what was left.
-		next, err := p.run(home, config)
-		if err != nil {
-			return err
-		}
-		err = until("the next host sweeps", func() bool {
-			left, err := filepath.Glob(filepath.Join(filepath.Dir(path), ".a.db.wring*"))
-			return err == nil && len(left) == 0
-		})
-		if err := errors.Join(err, next.stop()); err != nil {
+		if err := p.sweep(home, config, path); err != nil {
 			return err
 		}
 	}
 	return c.check(path, s)
+}
+
+// sweep starts the next host, which removes what was left beside a store.
+func (p programs) sweep(home, config, path string) error {
+	next, err := p.run(home, config)
+	if err != nil {
+		return err
+	}
+	err = until("the next host sweeps", func() bool {
+		left, err := filepath.Glob(filepath.Join(filepath.Dir(path), ".a.db.wring*"))
+		return err == nil && len(left) == 0
+	})
+	return errors.Join(err, next.stop())
 }
 
 // configure writes a configuration with one store, s.

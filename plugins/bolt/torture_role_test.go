@@ -28,6 +28,7 @@ const (
 	roleCompact = "torture compact" // MODE N: dies before the operation N
 	roleSweep   = "torture sweep"   // - N: dies before the operation N
 	roleAppend  = "torture append"  // NAME: opens, writes and closes until its input ends
+	roleServe   = "torture serve"   // VICTIM N: is a plugin, and strikes before the operation N
 )
 
 // playTorture plays a role of the campaign; arguments are what follows its first
@@ -36,6 +37,9 @@ func playTorture(arguments, path string) error {
 	words := strings.Fields(arguments)
 	if len(words) == 2 && words[0] == "append" {
 		return appendOn(path, words[1])
+	}
+	if len(words) == 3 && words[0] == "serve" {
+		return serveAndStrike(words[1], words[2])
 	}
 	if len(words) != 3 {
 		return fmt.Errorf("there is no role %q", arguments)

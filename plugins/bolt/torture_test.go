@@ -56,6 +56,7 @@ func TestTorture(t *testing.T) {
 	}
 	if c.whole {
 		parts = append(parts,
+			part{"kill hosts before each operation", c.killHostsAtOperations},
 			part{"kill at random times", c.killProcesses},
 			part{"two hosts", c.twoHosts},
 			part{"a disk with no room at all", c.noRoom},

@@ -18,6 +18,7 @@ import (
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 
+	"github.com/wringdb/wring/plugins/bolt/bolttest"
 	"github.com/wringdb/wring/plugins/bolt/internal/replace"
 	"github.com/wringdb/wring/sdk"
 )
@@ -85,7 +86,7 @@ func TestKilledAtEachStep(t *testing.T) {
 // error, or what it writes is kept.
 func TestKilledWhileSomebodyWaits(t *testing.T) {
 	if !exchanges {
-		t.Skip("files cannot be exchanged here")
+		bolttest.Skip(t, "files cannot be exchanged here")
 	}
 	for _, test := range []struct {
 		name string
@@ -163,7 +164,7 @@ func TestKilledWhileSomebodyWaits(t *testing.T) {
 // As long as somebody uses the old file it is left alone.
 func TestSweepWhileTheOldFileIsUsed(t *testing.T) {
 	if !exchanges {
-		t.Skip("files cannot be exchanged here")
+		bolttest.Skip(t, "files cannot be exchanged here")
 	}
 	path := generate(t, fragmented())
 	waiting := waiter(t, path)

@@ -38,7 +38,7 @@ func openDir(t *testing.T) string {
 
 func TestPermission(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("only root can play another user")
+		bolttest.Skip(t, "only root can play another user")
 	}
 	for _, test := range []struct {
 		name     string
@@ -85,7 +85,7 @@ func tmpfs(t *testing.T, size string) string {
 	t.Helper()
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
-		t.Skipf("mounting is refused here: %v", err)
+		bolttest.Skip(t, "mounting is refused here: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := unix.Unmount(dir, 0); err != nil {
@@ -167,7 +167,7 @@ func TestCompactOfAMountedFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := unix.Mount(path, mounted, "", unix.MS_BIND, ""); err != nil {
-		t.Skipf("mounting is refused here: %v", err)
+		bolttest.Skip(t, "mounting is refused here: %v", err)
 	}
 	defer func() {
 		if err := unix.Unmount(mounted, 0); err != nil {

@@ -151,7 +151,7 @@ func TestPunchCancelled(t *testing.T) {
 func TestPunchUnsupported(t *testing.T) {
 	dir := t.TempDir()
 	if err := unix.Mount("ramfs", dir, "ramfs", 0, ""); err != nil {
-		t.Skipf("mounting is refused here: %v", err)
+		bolttest.Skip(t, "mounting is refused here: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := unix.Unmount(dir, 0); err != nil {

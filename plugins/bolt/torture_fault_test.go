@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/wringdb/wring/plugins/bolt/bolttest"
 	"github.com/wringdb/wring/plugins/bolt/internal/replace"
 	"github.com/wringdb/wring/sdk"
 )
@@ -170,7 +171,7 @@ func (c *campaign) checkStore(path string, s *subject, mode string, swapped bool
 func (c *campaign) fullDisks() {
 	const kind = "a file system that is full"
 	if os.Getuid() != 0 {
-		c.t.Skip("only root can mount a file system")
+		bolttest.Skip(c.t, "only root can mount a file system")
 	}
 	disk := tmpfs(c.t, "128m")
 	steps := 40

@@ -124,7 +124,7 @@ func (c *campaign) race(p programs, dir string, s *subject, kind string) error {
 // deferred, and holes give the space back, so that writers can go on.
 func (c *campaign) noRoom() {
 	if os.Getuid() != 0 {
-		c.t.Skip("only root can mount a file system")
+		bolttest.Skip(c.t, "only root can mount a file system")
 	}
 	p := c.build()
 	disk := tmpfs(c.t, "128m")

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -61,6 +62,38 @@ func playTorture(arguments, path string) error {
 		err = compactHooked(path, words[1], hook)
 	}
 	return err
+}
+
+// Words of roleServe for victims.
+const (
+	strikeHost = "host"
+	strikeBoth = "both"
+)
+
+// serveAndStrike is a plugin that kills the host which has started it, and with
+// strikeBoth itself too, before an operation of the first compaction.
+func serveAndStrike(victim, before string) error {
+	at, err := strconv.ParseInt(before, 10, 64)
+	if err != nil {
+		return err
+	}
+	host := os.Getppid()
+	b := newBackend()
+	var done atomic.Int64
+	b.hook = func(replace.Op) error {
+		if done.Add(1) != at+1 {
+			return nil
+		}
+		if err := syscall.Kill(host, syscall.SIGKILL); err != nil {
+			return err
+		}
+		if victim == strikeBoth {
+			die()
+		}
+		return nil
+	}
+	sdk.Serve(b)
+	return nil
 }
 
 // compactHooked compacts as a plugin does, and verifies fully.

@@ -8,45 +8,9 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strconv"
-	"sync/atomic"
-	"syscall"
 
 	"github.com/wringdb/wring/plugins/bolt/internal/replace"
-	"github.com/wringdb/wring/sdk"
 )
-
-// Words of roleServe for victims.
-const (
-	strikeHost = "host"
-	strikeBoth = "both"
-)
-
-// serveAndStrike is a plugin that kills the host which has started it, and with
-// strikeBoth itself too, before an operation of the first compaction.
-func serveAndStrike(victim, before string) error {
-	at, err := strconv.ParseInt(before, 10, 64)
-	if err != nil {
-		return err
-	}
-	host := os.Getppid()
-	b := newBackend()
-	var done atomic.Int64
-	b.hook = func(replace.Op) error {
-		if done.Add(1) != at+1 {
-			return nil
-		}
-		if err := syscall.Kill(host, syscall.SIGKILL); err != nil {
-			return err
-		}
-		if victim == strikeBoth {
-			die()
-		}
-		return nil
-	}
-	sdk.Serve(b)
-	return nil
-}
 
 // killHostsAtOperations kills a real host before each operation of its plugin, which
 // finds out by itself, and both of them.

@@ -22,10 +22,7 @@ import (
 func TestDiskFillsUp(t *testing.T) {
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=128m"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("mounting is refused here: %v", err)
-		}
-		t.Skipf("mounting is refused here: %v", err)
+		bolttest.Skip(t, "mounting is refused here: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := unix.Unmount(dir, 0); err != nil {

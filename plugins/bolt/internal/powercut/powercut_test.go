@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/wringdb/wring/plugins/bolt/bolttest"
 	"github.com/wringdb/wring/plugins/bolt/internal/powercut"
 	"github.com/wringdb/wring/plugins/bolt/internal/replace"
 )
@@ -129,7 +130,7 @@ func canExchange(t *testing.T) {
 			return
 		}
 	}
-	t.Skip("files cannot be exchanged here")
+	bolttest.Skip(t, "files cannot be exchanged here")
 }
 
 func TestCut(t *testing.T) {

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/wringdb/wring/plugins/bolt/bolttest"
 )
 
 // mount mounts a file system without a device.
@@ -16,7 +18,7 @@ func mount(t *testing.T, kind, options string) string {
 	t.Helper()
 	dir := t.TempDir()
 	if err := unix.Mount(kind, dir, kind, 0, options); err != nil {
-		t.Skipf("mounting is refused here: %v", err)
+		bolttest.Skip(t, "mounting is refused here: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := unix.Unmount(dir, 0); err != nil {

@@ -19,7 +19,7 @@ import (
 
 func TestPunch(t *testing.T) {
 	if err := SupportedIn(t.TempDir()); err != nil {
-		t.Skip(err)
+		bolttest.Skip(t, "%v", err)
 	}
 	for _, shape := range bolttest.Shapes() {
 		for _, size := range []int{1 << 10, 4 << 10, 64 << 10} {

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/wringdb/wring/plugins/bolt/bolttest"
 	"github.com/wringdb/wring/plugins/bolt/internal/replace"
 )
 
@@ -159,7 +160,7 @@ func TestAMountedFileIsUnfit(t *testing.T) {
 	write(t, from, "x")
 	write(t, to, "y")
 	if err := unix.Mount(from, to, "", unix.MS_BIND, ""); err != nil {
-		t.Skipf("mounting is refused here: %v", err)
+		bolttest.Skip(t, "mounting is refused here: %v", err)
 	}
 	defer func() {
 		if err := unix.Unmount(to, 0); err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/wringdb/wring/plugins/bolt/bolttest"
 	"github.com/wringdb/wring/plugins/bolt/internal/replace"
 )
 
@@ -26,7 +27,7 @@ func canExchange(t *testing.T) bool {
 func TestRunGivesAnotherFileBack(t *testing.T) {
 	r := swap(t)
 	if !canExchange(t) {
-		t.Skip("files cannot be exchanged here")
+		bolttest.Skip(t, "files cannot be exchanged here")
 	}
 	r.Exchange = func(a, b string) error {
 		if got, err := os.ReadFile(r.Path); err == nil && string(got) == "old old old" {
@@ -53,7 +54,7 @@ func TestRunGivesAnotherFileBack(t *testing.T) {
 func TestRunWhenTheTempIsRemoved(t *testing.T) {
 	r := swap(t)
 	if !canExchange(t) {
-		t.Skip("files cannot be exchanged here")
+		bolttest.Skip(t, "files cannot be exchanged here")
 	}
 	r.Exchange = func(a, b string) error {
 		return errors.Join(unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE), os.Remove(a))

@@ -11,13 +11,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/wringdb/wring/plugins/bolt/bolttest"
 	"github.com/wringdb/wring/plugins/bolt/internal/replace"
 )
 
 // The hook hears of everything, in order, with what it needs to do it again.
 func TestHookHearsOfEachOperation(t *testing.T) {
 	if !canExchange(t) {
-		t.Skip("files cannot be exchanged here")
+		bolttest.Skip(t, "files cannot be exchanged here")
 	}
 	var got []string
 	r := hookedSwap(t, func(op replace.Op) error {
@@ -62,7 +63,7 @@ func nameIn(path string) string {
 // Whatever the hook refuses is not done, and is an error.
 func TestHookTakesTheOperationsPlace(t *testing.T) {
 	if !canExchange(t) {
-		t.Skip("files cannot be exchanged here")
+		bolttest.Skip(t, "files cannot be exchanged here")
 	}
 	refused := errors.New("refused")
 	for _, test := range []struct {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/wringdb/wring/plugins/bolt/bolttest"
 	"github.com/wringdb/wring/plugins/bolt/internal/replace"
 )
 
@@ -130,7 +131,7 @@ func TestRunInOrder(t *testing.T) {
 	}
 	t.Run("exchange", func(t *testing.T) {
 		if !canExchange(t) {
-			t.Skip("files cannot be exchanged here")
+			bolttest.Skip(t, "files cannot be exchanged here")
 		}
 		runInOrder(t, nil, append(slices.Clone(before),
 			"syncdir: new, old old old, temp old old old",

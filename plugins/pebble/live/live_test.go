@@ -143,7 +143,12 @@ func backwardsOptions(o *pebbledb.Options) {
 // comparer. No key has one that comes next.
 func reversed() *pebbledb.Comparer {
 	split := func(key []byte) int { return bytes.IndexByte(key, '/') + 1 }
-	suffixes := func(a, b []byte) int { return bytes.Compare(b, a) }
+	suffixes := func(a, b []byte) int {
+		if len(a) == 0 || len(b) == 0 {
+			return len(a) - len(b)
+		}
+		return bytes.Compare(b, a)
+	}
 	return &pebbledb.Comparer{
 		Name:  "test.reversed",
 		Split: split,

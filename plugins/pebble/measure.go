@@ -97,6 +97,8 @@ func (v *view) measure(ctx context.Context, depth sdk.Depth, budget int64) (sdk.
 		return sdk.Fragmentation{}, engine.ReadError("sample", v.path, err)
 	}
 	f.Metrics["log_bytes"] = float64(v.logBytes())
+	read, _ := v.fs.traffic.bytes()
+	f.Metrics["bytes_read"] = float64(read)
 	return f, nil
 }
 

@@ -74,6 +74,9 @@ func TestPrediction(t *testing.T) {
 					t.Errorf("%s predicts %d bytes of %d, and compaction gave back %d", depth, f.ReclaimableBytes, f.AllocatedBytes, result.ReclaimedBytes)
 				}
 			}
+			if quick, exact := predicted[sdk.DepthQuick].Metrics["bytes_read"], predicted[sdk.DepthExact].Metrics["bytes_read"]; exact < quick || exact <= 0 {
+				t.Errorf("quick has read %.0f bytes, exact %.0f", quick, exact)
+			}
 			again := measure(t, path, sdk.DepthSampled)
 			if limit := int64(64 << 10); again.ReclaimableBytes > limit {
 				t.Errorf("after compaction %d bytes are still reclaimable, want at most %d", again.ReclaimableBytes, limit)

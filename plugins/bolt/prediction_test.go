@@ -39,8 +39,9 @@ func (p prediction) String() string {
 // it takes as small a part as of one of a gigabyte would take long to make.
 //
 // Without a freelist (*) nothing tells how many pages are in use, and what is not in
-// the sample is not missed: a file that is not much larger than the sample is read in
-// whole then. A larger one with a chain of buckets within buckets is not foretold.
+// the sample is not missed: a file of up to eight times the sample is read in whole
+// then. In a larger one many buckets of unequal size are foretold less well, and a
+// chain of buckets within buckets is not.
 func TestPrediction(t *testing.T) {
 	var all []prediction
 	for _, shape := range bolttest.Shapes() {
@@ -58,6 +59,11 @@ func TestPrediction(t *testing.T) {
 			all = append(all, p)
 		}
 		p.GarbageRatio, p.NoFreelistSync = 0.3, true
+		if shape == bolttest.ShapeNested {
+			smaller := p
+			smaller.pages, smaller.bound = 600, 0.25
+			all = append(all, smaller)
+		}
 		all = append(all, p)
 	}
 	for _, fill := range []float64{0.5, 1} {

@@ -193,7 +193,7 @@ func measure(ctx context.Context, r io.ReaderAt, meta page.Meta, c Config, try i
 // walkable is how many times the pages of a sample are walked where nothing tells how
 // many are in use: many of them are free, and what a sample of many small buckets
 // has missed would not be noticed.
-const walkable = 4
+const walkable = 8
 
 // mostInUse is how many pages a walk would have to read, at the most, and without a
 // freelist as many as a walk of that many is worth.

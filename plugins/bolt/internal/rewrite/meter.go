@@ -49,16 +49,17 @@ func NewMeter(ctx context.Context, now func() time.Time, pace *sdk.Pace, report 
 // Written is how many bytes have been written.
 func (m *Meter) Written() int64 { return m.progress.BytesWritten }
 
-// Yield leaves half of the time to others for as long as busy says so. Work and
-// rest take turns of a millisecond or two, so that nobody waits for the processor
-// for long.
+// Yield leaves three quarters of the time to others for as long as busy says so. Work
+// takes turns of a millisecond or two, so that nobody waits for the processor for
+// long.
 func (m *Meter) Yield(busy func() bool) { m.busy, m.resumed = busy, m.now() }
 
-// A rest follows when there has been so much work, and takes as long as that did,
-// within a bound: work that waited for a disk was none.
+// A rest follows when there has been so much work, and takes so many times as long as
+// that did, within a bound: work that waited for a disk was none.
 const (
 	workBeforeRest = time.Millisecond
-	longestRest    = 5 * time.Millisecond
+	restPerWork    = 3
+	longestRest    = 15 * time.Millisecond
 )
 
 func (m *Meter) rest() {
@@ -70,7 +71,7 @@ func (m *Meter) rest() {
 		return
 	}
 	if m.busy() {
-		time.Sleep(min(worked, longestRest))
+		time.Sleep(min(restPerWork*worked, longestRest))
 	}
 	m.resumed = m.now()
 }

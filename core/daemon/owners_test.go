@@ -62,7 +62,11 @@ func TestStoresOfAnOwnerFollowTheirSchedule(t *testing.T) {
 	stop := p.start()
 	backend := newHalf()
 	leave := p.open("shop.sock", shop{backend, []string{"orders"}})
-	p.wait("its store is compacted", func() bool { return backend.compactions.Load() > 1 })
+	p.wait("its store is compacted, and nothing is under way", func() bool {
+		done := backend.compactions.Load()
+		results, err := p.client.Results(t.Context(), "apps/shop/orders", 100)
+		return err == nil && done > 1 && int64(len(results)) == done
+	})
 	leave()
 	p.wait("it is away", func() bool { return p.store("apps/shop/orders").State == api.Away })
 	if s := p.store("apps/shop/orders"); !s.NextAt.IsZero() || s.Configured != "apps" || s.LastSuccessAt.IsZero() {

@@ -74,7 +74,7 @@ func TestLinear(t *testing.T) {
 	if err := whole.linear(); err != nil {
 		t.Error(err)
 	}
-	if err := l.db.View(func(tx *bbolt.Tx) error {
+	if err := alone(l.db, func(tx *bbolt.Tx) error {
 		state, err := l.look(tx)
 		if err == nil && state != acknowledged {
 			err = fmt.Errorf("the counter is at %d after %d acknowledged increments", state, acknowledged)

@@ -168,11 +168,8 @@ func (c *compaction) preflight(v *view, all []engine.Region) error {
 			largest = max(largest, step.Bytes)
 		}
 	}
-	return c.room("the largest step", need+roomFor(largest))
+	return c.room("the largest step", need+engine.RoomFor(largest))
 }
-
-// roomFor is how much a step needs beside its input.
-func roomFor(bytes int64) int64 { return bytes + bytes/10 }
 
 // room is an error where less is free than what needs it.
 func (c *compaction) room(what string, need int64) error {

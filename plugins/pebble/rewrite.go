@@ -148,7 +148,7 @@ func (c *compaction) compactRanges(ctx context.Context, db *pebbledb.DB, own *ow
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := c.room("the next table", roomFor(r.Bytes())); err != nil {
+		if err := c.room("the next table", engine.RoomFor(r.Bytes())); err != nil {
 			return err
 		}
 		c.working.heeds.Store(false) // a flush that fails is tried again for ever
@@ -174,7 +174,7 @@ func (c *compaction) compactRanges(ctx context.Context, db *pebbledb.DB, own *ow
 			c.notes = append(c.notes, engine.NoteSingleKey)
 			continue
 		}
-		if err := c.room("the next step", roomFor(next.Bytes)); err != nil {
+		if err := c.room("the next step", engine.RoomFor(next.Bytes)); err != nil {
 			return err
 		}
 		if err := step(next); err != nil {

@@ -80,7 +80,7 @@ func (s *store) obstacle(ctx context.Context, tree *engine.Tree) *sdk.Error {
 				}
 			}
 		}
-		err = s.room(roomFor(largest))
+		err = s.room(engine.RoomFor(largest))
 	}
 	if err == nil {
 		return nil

@@ -185,7 +185,7 @@ func (r *rewriting) step(ctx context.Context, step engine.KeyRange) error {
 	if err := r.alive(); err != nil {
 		return err
 	}
-	if err := r.room(roomFor(step.Bytes) + int64(r.db.Metrics().WAL.Size)); err != nil {
+	if err := r.room(engine.RoomFor(step.Bytes) + int64(r.db.Metrics().WAL.Size)); err != nil {
 		return err
 	}
 	wide, ok := step.Widen(r.comparer)
@@ -209,10 +209,6 @@ func (r *rewriting) step(ctx context.Context, step engine.KeyRange) error {
 	r.Tell("compact", min(r.total, r.done), r.total)
 	return r.keepPace(ctx)
 }
-
-// roomFor is how much a step needs beside its input, which goes when its output
-// is in place.
-func roomFor(stepBytes int64) int64 { return stepBytes + stepBytes/10 }
 
 // compare holds what snapshots saw before against what they saw after.
 func (r *rewriting) compare(began *pebbledb.Metrics) error {

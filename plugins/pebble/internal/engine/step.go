@@ -10,6 +10,10 @@ import (
 // NoteSingleKey is for people, about a step that has no width.
 const NoteSingleKey = "versions of a single key stay: its comparer knows no next key"
 
+// RoomFor is how many bytes must be free for a step beside its input, which goes when
+// its output is in place.
+func RoomFor(stepBytes int64) int64 { return stepBytes + stepBytes/10 }
+
 // Widen makes a step that begins where it ends one that Pebble takes. It is false
 // where the comparer has no key that comes next.
 func (k KeyRange) Widen(comparer *pebbledb.Comparer) (KeyRange, bool) {

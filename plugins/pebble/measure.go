@@ -107,13 +107,14 @@ func (v *view) measure(ctx context.Context, depth sdk.Depth, budget int64) (sdk.
 func (v *view) leftovers(rewritten []engine.Region) engine.Leftovers {
 	used, moved := engine.Used(v.levels...), engine.UsedBy(rewritten)
 	var l engine.Leftovers
-	var blobs int64
+	var blobs, blobFiles int64
 	for _, f := range v.files {
 		if f.IsLog() {
 			l.Logs += f.Allocated
 		}
 		if _, ok := f.Number(".blob"); ok {
 			blobs += f.Allocated
+			blobFiles++
 		}
 		if number, ok := f.Number(".sst"); ok && used[number] == 0 {
 			l.Tables += f.Allocated
@@ -121,8 +122,12 @@ func (v *view) leftovers(rewritten []engine.Region) engine.Leftovers {
 		l.Tables += f.Hole(used, moved)
 	}
 	l.Logs = max(0, l.Logs-engine.Rounding)
-	if live := int64(v.db.Metrics().BlobFiles.LiveSize); blobs > live+engine.Rounding {
-		l.Tables += blobs - live
+	m := v.db.Metrics()
+	if used := int64(m.BlobFiles.LiveCount); blobFiles > used {
+		l.Tables += max(0, blobs-int64(m.BlobFiles.LiveSize)-used*engine.Rounding/2)
+	}
+	if thinBlobs(m) {
+		l.Blobs = engine.DeadBlobs(m)
 	}
 	return l
 }

@@ -43,6 +43,13 @@ func TestPrediction(t *testing.T) {
 		{"held", pebbletest.Spec{Shape: pebbletest.Held}, 0.2},
 		{"expired", pebbletest.Spec{Shape: pebbletest.Expired}, 1},
 		{"empty", pebbletest.Spec{Shape: pebbletest.Empty}, 0.2},
+		{"separated values, deletes", pebbletest.Spec{Shape: pebbletest.Deletes, Separate: 256}, 0.1},
+		{"separated values, overwrites", pebbletest.Spec{Shape: pebbletest.Overwrites, Separate: 256}, 0.3},
+		{"separated values, churn", pebbletest.Spec{Shape: pebbletest.Churn, Separate: 256}, 0.3},
+		{"separated values, range deletes", pebbletest.Spec{Shape: pebbletest.RangeDeletes, Separate: 256}, 1},
+		{"separated values, bottom", pebbletest.Spec{Shape: pebbletest.Bottom, Separate: 256}, 0.2},
+		{"separated values, held", pebbletest.Spec{Shape: pebbletest.Held, Separate: 256}, 0.2},
+		{"separated values, dense", pebbletest.Spec{Shape: pebbletest.Dense, Separate: 256}, 0.2},
 		{"one table", pebbletest.Spec{Shape: pebbletest.Overwrites, LiveBytes: 20 << 10}, 0.3},
 	}
 	var report strings.Builder

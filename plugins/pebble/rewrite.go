@@ -17,6 +17,9 @@ const (
 	settleEvery = 20 * time.Millisecond
 	// idleLimit is how long Pebble may do nothing about tables it should rewrite.
 	idleLimit = 2 * time.Second
+	// deadBlobs is which part of the blob files may be dead values: each of them is
+	// rewritten whole, however little that gives back.
+	deadBlobs = 0.01
 )
 
 // rewrite compacts what overlaps, step by step and with nothing else going on.
@@ -24,20 +27,36 @@ const (
 // compactions alone, which retry for ever when they fail: they get an opening of
 // the store to themselves.
 func (c *compaction) rewrite(ctx context.Context, own *ownOptions) error {
-	thick := 0
+	unsettled := false
 	err := c.open(ctx, own, false, func(db *pebbledb.DB, _ *events) error {
 		err := c.compactRanges(ctx, db, own)
 		if err == nil {
-			thick, err = thickTables(db)
+			unsettled, err = leftToPebble(db)
 		}
 		return err
 	})
-	if err != nil || thick == 0 {
+	if err != nil || !unsettled {
 		return err
 	}
 	return c.open(ctx, own, true, func(db *pebbledb.DB, events *events) error {
 		return c.settleDown(ctx, db, events)
 	})
+}
+
+// leftToPebble says whether there is anything that only Pebble's own compactions
+// give back.
+func leftToPebble(db *pebbledb.DB) (bool, error) {
+	if thinBlobs(db.Metrics()) {
+		return true, nil
+	}
+	thick, err := thickTables(db)
+	return thick > 0, err
+}
+
+// thinBlobs says whether blob files are worth rewriting for their dead values' sake.
+func thinBlobs(m *pebbledb.Metrics) bool {
+	dead := engine.DeadBlobs(m)
+	return dead >= worthwhile && float64(dead) > deadBlobs*float64(m.BlobFiles.LiveSize)
 }
 
 func thickTables(db *pebbledb.DB) (int, error) {
@@ -66,6 +85,12 @@ func (c *compaction) open(ctx context.Context, own *ownOptions, automatic bool, 
 	// application may be older than this plugin.
 	options.FormatMajorVersion = own.parsed.FormatMajorVersion
 	options.DisableAutomaticCompactions = !automatic
+	if separation := options.Experimental.ValueSeparationPolicy(); automatic {
+		// The application rewrites blob files when they are old and thin. Here it is
+		// now or never.
+		separation.RewriteMinimumAge, separation.TargetGarbageRatio = 0, deadBlobs
+		options.Experimental.ValueSeparationPolicy = func() pebbledb.ValueSeparationPolicy { return separation }
+	}
 	cache := pebbledb.NewCache(c.cacheBytes)
 	defer cache.Unref()
 	options.Cache = cache
@@ -195,8 +220,8 @@ func (c *compaction) settleDown(ctx context.Context, db *pebbledb.DB, events *ev
 			return err
 		}
 		m := db.Metrics()
-		if m.Compact.Count != lastCount {
-			lastCount, lastChange = m.Compact.Count, time.Now()
+		if count := m.Compact.Count + m.Compact.BlobFileRewriteCount; count != lastCount {
+			lastCount, lastChange = count, time.Now()
 		}
 		quiet := m.Compact.NumInProgress == 0 && m.Flush.NumInProgress == 0 &&
 			m.Table.InitialStatsCollectionComplete && m.Table.PendingStatsCollectionCount == 0 &&
@@ -207,11 +232,16 @@ func (c *compaction) settleDown(ctx context.Context, db *pebbledb.DB, events *ev
 			if err != nil {
 				return err
 			}
-			if left == 0 {
+			if left == 0 && !thinBlobs(m) {
 				return nil
 			}
 			if time.Since(lastChange) > idleLimit {
-				c.notes = append(c.notes, fmt.Sprintf("Pebble left %d tables with tombstones", left))
+				if left > 0 {
+					c.notes = append(c.notes, fmt.Sprintf("Pebble left %d tables with tombstones", left))
+				}
+				if thinBlobs(m) {
+					c.notes = append(c.notes, fmt.Sprintf("Pebble left %s of dead values in blob files", sdk.FormatBytes(engine.DeadBlobs(m))))
+				}
 				return nil
 			}
 		}

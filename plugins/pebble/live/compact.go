@@ -216,6 +216,9 @@ func (c *compaction) remarks() {
 	if n := obsoleteBytes(now); n > 0 {
 		note("%s of replaced tables are yet to be removed, at the pace that the application has set", sdk.FormatBytes(n))
 	}
+	if n := engine.DeadBlobs(now); n >= worthwhile {
+		note("%s of dead values in blob files stay until Pebble rewrites these, when the application's ValueSeparationPolicy says so", sdk.FormatBytes(n))
+	}
 	if n := now.Flush.Count - c.base.Flush.Count - c.flushes; n > 0 {
 		note("the pause is without the change of logs before %d flushes that Pebble began itself", n)
 	}

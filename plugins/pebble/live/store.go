@@ -149,7 +149,7 @@ func (s *store) tree() (*engine.Tree, error) {
 			}
 		}
 	}
-	return &engine.Tree{DB: s.db, Comparer: s.comparer, Levels: levels, Renew: renewBytes, Passive: s.passive}, nil
+	return &engine.Tree{DB: s.db, Comparer: s.comparer, Levels: levels, Renew: renewBytes, Passive: s.passive, BlobsStay: true}, nil
 }
 
 // size of the store's files, or what Pebble counts where they are out of sight.

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"time"
 
 	pebbledb "github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -68,6 +69,9 @@ type Spec struct {
 	ObsoleteLogs bool
 	// RangeKeys is how many range keys the store has.
 	RangeKeys int
+	// Separate is from which size on values are kept in blob files, which takes
+	// FormatValueSeparation at least; 0 for none.
+	Separate int
 	// Adjust changes the options that the store is made with; may be nil.
 	Adjust func(*pebbledb.Options)
 }
@@ -90,6 +94,9 @@ func (s Spec) withDefaults() Spec {
 	}
 	if s.Format == 0 {
 		s.Format = pebbledb.FormatMinSupported
+	}
+	if s.Separate > 0 {
+		s.Format = max(s.Format, pebbledb.FormatValueSeparation)
 	}
 	return s
 }
@@ -150,6 +157,14 @@ func (s Spec) options() *pebbledb.Options {
 			o.Levels[i].FilterPolicy = bloom.FilterPolicy(s.FilterBits)
 		}
 	}
+	if s.Separate > 0 {
+		o.Experimental.ValueSeparationPolicy = func() pebbledb.ValueSeparationPolicy {
+			return pebbledb.ValueSeparationPolicy{
+				Enabled: true, MinimumSize: s.Separate, MaxBlobReferenceDepth: 10,
+				RewriteMinimumAge: blobAge, TargetGarbageRatio: 0.5,
+			}
+		}
+	}
 	if s.Adjust != nil {
 		s.Adjust(o)
 	}
@@ -158,6 +173,10 @@ func (s Spec) options() *pebbledb.Options {
 
 // expiredDays are the days that an Expired store was written for.
 const expiredDays = 32
+
+// blobAge is how old a blob file is before Pebble rewrites it by itself: older than
+// any that is generated.
+const blobAge = 24 * time.Hour
 
 // Key is the i-th key of every generated store.
 func Key(i int) []byte { return fmt.Appendf(nil, "user/%012d/profile", i) }

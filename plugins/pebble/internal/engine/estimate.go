@@ -25,15 +25,15 @@ func (r Region) estimate() bounds {
 	var ranges bool
 	lowest := LowestLevel(r.Tables)
 	for _, t := range r.Tables {
-		pinned += t.Pinned() * float64(t.Size)
+		pinned += t.Pinned() * float64(t.Bytes())
 		points := int64(t.Props.NumDeletions - t.Props.NumRangeDeletions)
 		ranges = ranges || t.Props.NumRangeDeletions > 0
 		tombstones += points
 		if t.Level < lowest {
-			upper += t.Size
+			upper += t.Bytes()
 			upperEntries += int64(t.Keys()) - points
 		} else {
-			lower += t.Size
+			lower += t.Bytes()
 			lowerEntries += int64(t.Keys()) - points
 		}
 	}
@@ -55,7 +55,7 @@ func bytesPerRaw(tables []Table) float64 {
 	var size, raw int64
 	for _, t := range tables {
 		if t.Level == lowest {
-			size += t.Size
+			size += t.Bytes()
 			raw += t.RawBytes()
 		}
 	}

@@ -27,6 +27,9 @@ type Tree struct {
 	// Passive is set for a store without automatic compactions, in which lone
 	// tables of the lowest level stay as they are.
 	Passive bool
+	// BlobsStay is set for a store whose blob files only its application's own settings
+	// rewrite: what compaction takes from tables gives back nothing of them.
+	BlobsStay bool
 	// Forced is set for a store that nobody else writes to, in which regions that are
 	// Forcible are rewritten too.
 	Forced bool
@@ -56,10 +59,14 @@ type Surroundings struct {
 
 // Leftovers are files, in allocated bytes, that a compaction removes beside what
 // it rewrites. Their content is in the tables already, or goes there.
-type Leftovers struct{ Logs, Tables int64 }
+type Leftovers struct {
+	Logs, Tables int64
+	// Blobs are the values in blob files that no table refers to.
+	Blobs int64
+}
 
-// Bytes of both.
-func (l Leftovers) Bytes() int64 { return l.Logs + l.Tables }
+// Bytes of all.
+func (l Leftovers) Bytes() int64 { return l.Logs + l.Tables + l.Blobs }
 
 // Measure predicts what compaction gives back.
 func (t *Tree) Measure(ctx context.Context, depth sdk.Depth, around Surroundings) (sdk.Fragmentation, error) {
@@ -97,7 +104,7 @@ func (t *Tree) Measure(ctx context.Context, depth sdk.Depth, around Surroundings
 	before, after := int64(0), int64(0)
 	for i, r := range rewritten {
 		before += r.Bytes()
-		after += s.after[i]
+		after += t.remains(r, s.after[i])
 	}
 	leftovers := around.Leftovers(rewritten)
 	f.ReclaimableBytes = min(max(0, before-after+leftovers.Bytes()), f.AllocatedBytes)
@@ -109,9 +116,23 @@ func (t *Tree) Measure(ctx context.Context, depth sdk.Depth, around Surroundings
 	f.Metrics["rewrite_bytes"] = float64(before)
 	f.Metrics["obsolete_log_bytes"] = float64(leftovers.Logs)
 	f.Metrics["obsolete_table_bytes"] = float64(leftovers.Tables)
-	f.Metrics["reclaimable_min_bytes"] = float64(max(0, before-s.most+leftovers.Bytes()))
+	f.Metrics["dead_blob_bytes"] = float64(leftovers.Blobs)
+	f.Metrics["reclaimable_min_bytes"] = float64(min(f.ReclaimableBytes, max(0, before-s.most+leftovers.Bytes())))
 	f.Metrics["reclaimable_max_bytes"] = float64(max(0, before-s.least+leftovers.Bytes()))
 	return f, nil
+}
+
+// remains is what is left of a region that is to weigh so much.
+func (t *Tree) remains(r Region, after int64) int64 {
+	before := r.Bytes()
+	if !t.BlobsStay || before == 0 {
+		return after
+	}
+	var tables int64
+	for _, t := range r.Tables {
+		tables += t.Size
+	}
+	return before - int64(float64(before-after)*float64(tables)/float64(before))
 }
 
 // metrics are what the store's own bookkeeping says; levels without tables are

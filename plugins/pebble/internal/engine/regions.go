@@ -14,10 +14,10 @@ type Region struct {
 	Pending    bool    // writes in the log fall here
 }
 
-// Bytes of all tables in it.
+// Bytes of all tables in it, separated values included.
 func (r Region) Bytes() (n int64) {
 	for _, t := range r.Tables {
-		n += t.Size
+		n += t.Bytes()
 	}
 	return n
 }
@@ -106,7 +106,7 @@ func (r Region) Steps(compare pebbledb.Compare, chunk int64) []KeyRange {
 	reach := func(end []byte) (bytes int64) {
 		for ; reached < len(r.Tables) && compare(r.Tables[reached].Smallest, end) <= 0; reached++ {
 			t := r.Tables[reached]
-			bytes += t.Size
+			bytes += t.Bytes()
 			if t.Level < lowest && compare(t.Largest, end) > 0 {
 				end = t.Largest
 			}

@@ -14,9 +14,11 @@ const Bottom = 6
 
 // Table is a sorted table in the tree.
 type Table struct {
-	Level             int
-	Backing           uint64 // number of the file, which virtual tables share
-	Size              int64
+	Level   int
+	Backing uint64 // number of the file, which virtual tables share
+	Size    int64
+	// Blobs is about how many bytes of blob files hold its separated values.
+	Blobs             int64
 	Smallest, Largest []byte
 	// LargestExclusive is set when the table ends before the key Largest.
 	LargestExclusive bool
@@ -29,6 +31,9 @@ func (t Table) Keys() uint64 { return t.Props.NumEntries - t.Props.NumRangeDelet
 // RawBytes of keys and values before compression, with 8 bytes of sequence
 // number for each key.
 func (t Table) RawBytes() int64 { return int64(t.Props.RawKeySize + t.Props.RawValueSize) }
+
+// Bytes on the disk, with those of separated values.
+func (t Table) Bytes() int64 { return t.Size + t.Blobs }
 
 // Elidable says whether Pebble rewrites the table for its tombstones' sake once
 // it is in the lowest level: more than a tenth of the entries.
@@ -65,7 +70,38 @@ func ReadLevels(db *pebbledb.DB) ([][]Table, error) {
 			})
 		}
 	}
+	weighBlobs(levels, db.Metrics())
 	return levels, nil
+}
+
+// weighBlobs divides what is used of the blob files among the tables, by how many of
+// their values are there.
+func weighBlobs(levels [][]Table, m *pebbledb.Metrics) {
+	var values uint64
+	for _, tables := range levels {
+		for _, t := range tables {
+			values += t.Props.NumValuesInBlobFiles
+		}
+	}
+	if values == 0 {
+		return
+	}
+	used := float64(int64(m.BlobFiles.LiveSize) - DeadBlobs(m))
+	for _, tables := range levels {
+		for i, t := range tables {
+			tables[i].Blobs = int64(used * float64(t.Props.NumValuesInBlobFiles) / float64(values))
+		}
+	}
+}
+
+// DeadBlobs is about how many bytes of blob files belong to values that no table
+// refers to any more.
+func DeadBlobs(m *pebbledb.Metrics) int64 {
+	b := &m.BlobFiles
+	if b.ReferencedValueSize >= b.ValueSize {
+		return 0
+	}
+	return int64(float64(b.LiveSize) * float64(b.ValueSize-b.ReferencedValueSize) / float64(b.ValueSize))
 }
 
 // ThickTables are those of the lowest level that Pebble rewrites for their

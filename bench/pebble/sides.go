@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -35,7 +36,8 @@ func measure(ctx context.Context, path string, depth sdk.Depth) (foretold, error
 	return foretold{Reclaimable: f.ReclaimableBytes, Read: int64(f.Metrics["bytes_read"]), TookMS: ms(time.Since(began))}, err
 }
 
-// whole is DB.Compact over all keys, which compares nothing.
+// whole is DB.Compact over all keys, under the store's own options; it compares
+// nothing.
 type whole struct{}
 
 func (whole) name() string { return "DB.Compact" }
@@ -45,12 +47,17 @@ func (whole) compact(ctx context.Context, path string, busy func()) (written int
 	if err != nil {
 		return 0, err
 	}
-	counted := &countingFS{FS: vfs.Default}
-	options := &pebbledb.Options{
-		FS: counted, ErrorIfNotExists: true, FormatMajorVersion: desc.FormatMajorVersion,
-		DisableAutomaticCompactions: true, L0StopWritesThreshold: 1 << 20, Logger: silent{},
+	text, err := os.ReadFile(desc.OptionsFilename)
+	if err != nil {
+		return 0, err
 	}
-	counted.busy = busy
+	options := &pebbledb.Options{}
+	if err := options.Parse(string(text), &pebbledb.ParseHooks{SkipUnknown: func(string, string) bool { return true }}); err != nil {
+		return 0, err
+	}
+	counted := &countingFS{FS: vfs.Default, busy: busy}
+	options.FS, options.ErrorIfNotExists, options.FormatMajorVersion = counted, true, desc.FormatMajorVersion
+	options.DisableAutomaticCompactions, options.L0StopWritesThreshold, options.Logger = true, 1<<20, silent{}
 	db, err := pebbledb.Open(path, options)
 	if err != nil {
 		return 0, err
@@ -95,7 +102,7 @@ func (f *countingFS) Create(name string, category vfs.DiskWriteCategory) (vfs.Fi
 	if err != nil {
 		return nil, err
 	}
-	return &countedFile{file, f, strings.HasSuffix(name, ".sst")}, nil
+	return &countedFile{file, f, strings.HasSuffix(name, ".sst") || strings.HasSuffix(name, ".blob")}, nil
 }
 
 type countedFile struct {

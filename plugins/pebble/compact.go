@@ -85,6 +85,14 @@ type compaction struct {
 	notes   []string
 	traffic traffic
 	engine.Progress
+
+	// windows are what is compacted, in this order, and before is what they held.
+	windows []engine.Window
+	before  *engine.Sum
+	// raw are the bytes of keys and values in them.
+	raw int64
+	// total are the bytes of tables in all steps, done those in finished ones.
+	total, done int64
 }
 
 func (c *compaction) run(ctx context.Context) (sdk.CompactResult, error) {
@@ -106,16 +114,13 @@ func (c *compaction) run(ctx context.Context) (sdk.CompactResult, error) {
 	if err := c.preflight(view, all); err != nil {
 		return result, err
 	}
-	before, err := c.readAll(ctx, "check", view, rawBytes(view.levels))
-	if err != nil {
-		return result, engine.ReadError("check", c.path, err)
-	}
 	c.notes = view.notes
 	view.close()
 
 	if err := c.rewrite(ctx, view.own); err != nil {
 		return result, err
 	}
+	before := c.before.Content()
 	after, err := c.verify(ctx, before)
 	if err != nil {
 		return result, err
@@ -149,22 +154,16 @@ func worth(v *view, all []engine.Region) bool {
 	return v.leftovers(nil).Bytes() >= worthwhile
 }
 
-func rawBytes(levels [][]engine.Table) (n int64) {
-	for _, level := range levels {
-		for _, t := range level {
-			n += t.RawBytes()
-		}
-	}
-	return n
-}
-
 // preflight asks for room for the largest step and for the log's content: the
 // input of a step goes as soon as its output is in place.
 func (c *compaction) preflight(v *view, all []engine.Region) error {
 	need := v.logBytes()
 	largest := int64(0)
 	for _, r := range all {
-		for _, step := range r.Steps(v.own.compare(), stepBytes) {
+		if !r.Compactable() {
+			continue
+		}
+		for _, step := range r.Steps(v.own.comparer(), stepBytes) {
 			largest = max(largest, step.Bytes)
 		}
 	}
@@ -185,38 +184,30 @@ func (c *compaction) room(what string, need int64) error {
 	return nil
 }
 
-// readAll sums the content up and tells how far it is.
-func (c *compaction) readAll(ctx context.Context, phase string, v *view, total int64) (engine.Content, error) {
-	sum, err := engine.ReadContent(ctx, v.db, func(bytes int64) {
-		c.Tell(phase, min(bytes, total), total)
-	})
-	if err == nil {
-		err = v.events.first()
-	}
-	if err == nil {
-		c.Tell(phase, total, total)
-	}
-	return sum, err
-}
-
-// verify reads the store as the next process will find it.
+// verify reads the store as the next process will find it: the content of what was
+// rewritten, and the order of all levels beside it.
 func (c *compaction) verify(ctx context.Context, before engine.Content) (engine.Content, error) {
-	view, err := c.openView(ctx, c.path, c.viewing())
+	reads, stop := context.WithCancel(ctx)
+	defer stop()
+	view, err := c.openView(reads, c.path, c.viewing())
 	if err != nil {
 		return engine.Content{}, err
 	}
 	defer view.close()
-	after, err := c.readAll(ctx, "verify", view, max(1, before.Bytes))
-	if err != nil {
-		return engine.Content{}, engine.ReadError("verify", c.path, err)
-	}
-	if after.Digest != before.Digest || after.Items != before.Items {
-		return engine.Content{}, differenceError(c.path, fmt.Sprintf("other content: %d items with digest %s, before %d with %s",
+	// It cannot be interrupted, but its reads fail once their context has ended.
+	levels := engine.Beside(func() error { return c.checkLevels(view.db) })
+	after, err := c.readAgain(ctx, view, max(1, before.Bytes))
+	if err == nil && (after.Digest != before.Digest || after.Items != before.Items) {
+		err = differenceError(c.path, fmt.Sprintf("other content: %d items with digest %s, before %d with %s",
 			after.Items, after.Digest, before.Items, before.Digest))
 	}
+	if err != nil {
+		stop()
+		_ = levels() // the first error counts
+		return engine.Content{}, engine.ReadError("verify", c.path, err)
+	}
 	c.Tell("levels", 0, 0)
-	// It cannot be interrupted, but its reads fail once ctx has ended.
-	err = c.checkLevels(view.db)
+	err = levels()
 	if ctx.Err() != nil {
 		return engine.Content{}, sdk.Errorf(sdk.ErrCancelled, "verify %s: %w", c.path, ctx.Err())
 	}
@@ -228,6 +219,25 @@ func (c *compaction) verify(ctx context.Context, before engine.Content) (engine.
 		return engine.Content{}, differenceError(c.path, "inconsistent levels: "+engine.FirstLine(err))
 	}
 	return after, nil
+}
+
+// readAgain sums up what was read before.
+func (c *compaction) readAgain(ctx context.Context, v *view, total int64) (engine.Content, error) {
+	sum := engine.NewSum(nil, 0)
+	for _, w := range c.windows {
+		err := sum.Add(ctx, v.db, w.Start, w.Upper, func(bytes int64) error {
+			c.Tell("verify", min(bytes, total), total)
+			return nil
+		})
+		if err == nil {
+			err = v.events.first()
+		}
+		if err != nil {
+			return engine.Content{}, err
+		}
+	}
+	c.Tell("verify", total, total)
+	return sum.Content(), nil
 }
 
 // differenceError is for what is found too late to be undone.

@@ -121,6 +121,10 @@ func TestCancelWhileCheckingLevels(t *testing.T) {
 	var reads, after atomic.Int64
 	b := newBackend(Config{})
 	b.cacheBytes = 0
+	b.checkLevels = func(db *pebbledb.DB) error {
+		checking.Store(true)
+		return db.CheckLevels(nil)
+	}
 	b.fs = &readFS{FS: vfs.Default, hook: func() {
 		switch {
 		case !checking.Load():
@@ -130,13 +134,12 @@ func TestCancelWhileCheckingLevels(t *testing.T) {
 			cancel()
 		}
 	}}
-	_, err := b.Compact(ctx, sdk.CompactRequest{Store: sdk.Store{Path: path}}, func(p sdk.Progress) {
-		checking.Store(p.Phase == "levels")
-	})
+	_, err := b.Compact(ctx, sdk.CompactRequest{Store: sdk.Store{Path: path}}, func(sdk.Progress) {})
 	if !errors.Is(err, sdk.ErrCancelled) {
 		t.Fatalf("error %v, want %v", err, sdk.ErrCancelled)
 	}
-	if n := after.Load(); n > 0 {
+	// The content is read meanwhile, and may be at a read.
+	if n := after.Load(); n > 1 {
 		t.Errorf("%d reads after the cancel", n)
 	}
 	if got, _ := contentOf(t, path); got != digest {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	pebbledb "github.com/cockroachdb/pebble/v2"
@@ -17,6 +18,10 @@ const (
 	settleEvery = 20 * time.Millisecond
 	// idleLimit is how long Pebble may do nothing about tables it should rewrite.
 	idleLimit = 2 * time.Second
+	// selectBytes is from how many bytes of tables on it is found out which of them are
+	// worth rewriting, and selectShare is the part of them that is read to find out.
+	selectBytes = 2 * stepBytes
+	selectShare = 16
 	// deadBlobs is which part of the blob files may be dead values: each of them is
 	// rewritten whole, however little that gives back.
 	deadBlobs = 0.01
@@ -133,80 +138,137 @@ func (c *compaction) open(ctx context.Context, own *ownOptions, automatic bool, 
 	return nil
 }
 
-// compactRanges goes through the key space step by step.
+// compactRanges goes through the key space, the parts with the most dead first.
 func (c *compaction) compactRanges(ctx context.Context, db *pebbledb.DB, own *ownOptions) error {
 	levels, err := engine.ReadLevels(db)
 	if err != nil {
 		return fmt.Errorf("list tables: %w", err)
 	}
-	comparer := own.comparer()
-	var steps []engine.KeyRange
-	var forced []engine.Region
-	var total int64
-	for _, r := range engine.Regions(comparer.Compare, levels, nil) {
-		switch {
-		case r.Forcible():
-			forced = append(forced, r)
-			total += r.Bytes()
-		case r.Compactable():
-			for _, step := range r.Steps(comparer.Compare, stepBytes) {
-				steps = append(steps, step)
-				total += step.Bytes
-			}
-		}
+	tree := &engine.Tree{DB: db, Comparer: own.comparer(), Levels: levels, Forced: true}
+	// Rewriting a blob file moves values of tables that stay as they are: with those
+	// about, all content is compared.
+	c.windows = tree.Windows(stepBytes, db.Metrics().BlobFiles.LiveCount > 0)
+	var bytes int64
+	for _, w := range c.windows {
+		bytes += w.StepBytes()
 	}
-	c.Tell("compact", 0, total)
-	var done int64
-	step := func(step engine.KeyRange) error {
-		written := c.traffic.written.Load()
-		err := step.Compact(ctx, db, reportEvery, func() error {
-			c.Tell("compact", done+min(step.Bytes, c.traffic.written.Load()-written), total)
-			return nil
-		})
-		if err == nil {
-			done += step.Bytes
-			c.Tell("compact", done, total)
-		}
-		return err
-	}
-	for _, r := range forced {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := c.room("the next table", engine.RoomFor(r.Bytes())); err != nil {
-			return err
-		}
-		c.working.heeds.Store(false) // a flush that fails is tried again for ever
-		ok, err := r.Force(db, comparer)
-		c.working.heeds.Store(true)
+	if bytes > selectBytes {
+		c.Tell("select", 0, 0)
+		passed, err := tree.Select(ctx, c.windows, min(c.sampleBytes, bytes/selectShare))
 		if err != nil {
 			return err
 		}
-		if !ok {
-			c.notes = append(c.notes, engine.NoteNoRoom)
-			continue
-		}
-		if err := step(engine.KeyRange{Start: r.Start, End: r.End, Bytes: r.Bytes()}); err != nil {
-			return err
+		if passed > 0 {
+			c.notes = append(c.notes, fmt.Sprintf("%s of tables were passed over, where next to nothing is dead", sdk.FormatBytes(passed)))
 		}
 	}
-	for _, next := range steps {
+	for i, w := range c.windows {
+		if w.Forcible() {
+			c.windows[i].Steps = []engine.KeyRange{{Start: w.Start, End: w.End, Bytes: w.Bytes()}}
+		}
+		c.total += c.windows[i].StepBytes()
+		c.raw += w.RawBytes()
+	}
+	c.before = engine.NewSum(nil, 0)
+	for _, w := range c.windows {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		next, ok := next.Widen(comparer)
-		if !ok {
-			c.notes = append(c.notes, engine.NoteSingleKey)
-			continue
-		}
-		if err := c.room("the next step", engine.RoomFor(next.Bytes)); err != nil {
-			return err
-		}
-		if err := step(next); err != nil {
+		if err := c.compactWindow(ctx, db, tree.Comparer, w); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// compactWindow compacts a part of the key space while what it had before is read,
+// from the tables of before: those stay on the disk until then.
+func (c *compaction) compactWindow(ctx context.Context, db *pebbledb.DB, comparer *pebbledb.Comparer, w engine.Window) error {
+	reading, stop := context.WithCancel(ctx)
+	defer stop()
+	read, err := c.before.Begin(reading, db, w.Start, w.Upper)
+	if err != nil {
+		return err
+	}
+	var stepping atomic.Bool // that is what is told of then
+	stepping.Store(len(w.Steps) > 0)
+	wait := engine.Beside(func() error {
+		err := read(func(bytes int64) error {
+			if !stepping.Load() {
+				c.Tell("check", min(bytes, c.raw), c.raw)
+			}
+			return nil
+		})
+		if err != nil && ctx.Err() == nil && reading.Err() == nil {
+			err = engine.ReadError("check", c.path, err)
+		}
+		return err
+	})
+	err = c.compactSteps(ctx, db, comparer, w, wait)
+	if err != nil {
+		stop()
+		_ = wait() // the iterator is closed then; the first error counts
+		return err
+	}
+	stepping.Store(false)
+	return wait()
+}
+
+func (c *compaction) compactSteps(ctx context.Context, db *pebbledb.DB, comparer *pebbledb.Comparer, w engine.Window, read func() error) error {
+	for _, step := range w.Steps {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := c.roomFor(ctx, db, step, read); err != nil {
+			return err
+		}
+		c.Tell("compact", c.done, c.total)
+		if w.Forcible() {
+			c.working.heeds.Store(false) // a flush that fails is tried again for ever
+			ok, err := w.Force(db, comparer)
+			c.working.heeds.Store(true)
+			if err != nil {
+				return err
+			}
+			if !ok {
+				c.notes = append(c.notes, engine.NoteNoRoom)
+				continue
+			}
+		}
+		wide, ok := step.Widen(comparer)
+		if !ok {
+			c.notes = append(c.notes, engine.NoteSingleKey)
+			continue
+		}
+		written := c.traffic.written.Load()
+		err := wide.Compact(ctx, db, reportEvery, func() error {
+			c.Tell("compact", c.done+min(step.Bytes, c.traffic.written.Load()-written), c.total)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		c.done += step.Bytes
+		c.Tell("compact", c.done, c.total)
+	}
+	return nil
+}
+
+// roomFor is an error where a step does not find room. Tables that were replaced and
+// are still being read are waited for first.
+func (c *compaction) roomFor(ctx context.Context, db *pebbledb.DB, step engine.KeyRange, read func() error) error {
+	if c.room("the next step", engine.RoomFor(step.Bytes)) == nil {
+		return nil
+	}
+	if err := read(); err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(idleLimit); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(settleEvery) {
+		if m := db.Metrics(); m.Table.ObsoleteCount+m.Table.ZombieCount == 0 {
+			break
+		}
+	}
+	return c.room("the next step", engine.RoomFor(step.Bytes))
 }
 
 // settleDown waits until Pebble has rewritten the tables that are thick with

@@ -75,7 +75,7 @@ func (s *store) obstacle(ctx context.Context, tree *engine.Tree) *sdk.Error {
 		largest := int64(0)
 		for _, r := range tree.Regions() {
 			if r.Compactable() {
-				for _, step := range r.Steps(s.comparer.Compare, s.largestStep) {
+				for _, step := range r.Steps(s.comparer, s.largestStep) {
 					largest = max(largest, step.Bytes)
 				}
 			}

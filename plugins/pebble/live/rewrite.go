@@ -16,55 +16,27 @@ const heldShare = 4
 
 // work is what a compaction has to do.
 type work struct {
-	windows []window // in key order
-}
-
-// window is a part of the key space, from the start of a region to that of the
-// next one, whose content is compared.
-type window struct {
-	lower, upper []byte // the latter exclusive; nil is no bound
-	steps        []engine.KeyRange
-	bytes        int64 // of tables
-	raw          int64 // of keys and values in them, dead ones too
-	// thick is set for a table that only Pebble's own compactions rewrite.
-	thick bool
+	windows []engine.Window
 }
 
 func (w work) empty() bool { return len(w.windows) == 0 }
 
-func (c *compaction) work(tree *engine.Tree) (w work) {
+func (c *compaction) work(tree *engine.Tree) work {
 	chunk := c.largestStep
 	if rate := c.pace.Rate(); rate > 0 {
 		chunk = min(chunk, max(leastStepBytes, rate))
 	}
-	all := tree.Regions()
-	for i, r := range all {
-		if !tree.Rewrites(r) {
-			continue
-		}
-		next := window{lower: r.Start, bytes: r.Bytes(), thick: !r.Compactable()}
-		if i+1 < len(all) {
-			next.upper = all[i+1].Start
-		}
-		if !next.thick {
-			next.steps = r.Steps(c.comparer.Compare, chunk)
-		}
-		for _, t := range r.Tables {
-			next.raw += t.RawBytes()
-		}
-		w.windows = append(w.windows, next)
-	}
-	return w
+	return work{tree.Windows(chunk, false)}
 }
 
 // rest is what is left of the work after so many steps: windows with steps to be
 // done, and those that wait for Pebble.
 func (w work) rest(done int) (rest work) {
 	for _, next := range w.windows {
-		taken := min(done, len(next.steps))
+		taken := min(done, len(next.Steps))
 		done -= taken
-		next.steps = next.steps[taken:]
-		if next.thick || len(next.steps) > 0 {
+		next.Steps = next.Steps[taken:]
+		if !next.Compactable() || len(next.Steps) > 0 {
 			rest.windows = append(rest.windows, next)
 		}
 	}
@@ -73,7 +45,7 @@ func (w work) rest(done int) (rest work) {
 
 func (w work) steps() (steps []engine.KeyRange) {
 	for _, next := range w.windows {
-		steps = append(steps, next.steps...)
+		steps = append(steps, next.Steps...)
 	}
 	return steps
 }
@@ -87,8 +59,8 @@ func (c *compaction) rewrite(ctx context.Context, w work) (*sdk.Verification, er
 		after:      engine.NewSum(c.comparer.Compare, renewBytes),
 	}
 	for _, next := range w.windows {
-		r.raw += next.raw
-		r.total += next.bytes
+		r.raw += next.RawBytes()
+		r.total += next.Bytes()
 	}
 	for !w.empty() {
 		done, err := r.round(ctx, w)
@@ -138,7 +110,7 @@ func (r *rewriting) round(ctx context.Context, w work) (done int, err error) {
 	}
 	covered := int64(0)
 	for _, next := range w.windows {
-		covered += next.bytes
+		covered += next.Bytes()
 	}
 	steps := w.steps()
 	r.Tell("compact", r.done, r.total)
@@ -163,7 +135,7 @@ func (r *rewriting) round(ctx context.Context, w work) (done int, err error) {
 func (r *rewriting) sum(ctx context.Context, phase string, into *engine.Sum, snapshot *pebbledb.Snapshot, w work, total int64) error {
 	last := into.Content().Bytes
 	for _, next := range w.windows {
-		err := into.Add(ctx, snapshot, next.lower, next.upper, func(bytes int64) error {
+		err := into.Add(ctx, snapshot, next.Start, next.Upper, func(bytes int64) error {
 			r.read += bytes - last
 			last = bytes
 			if err := r.alive(); err != nil {

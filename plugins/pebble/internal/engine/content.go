@@ -83,14 +83,44 @@ func (s *Sum) Add(ctx context.Context, r pebbledb.Reader, lower, upper []byte, r
 	}
 }
 
-// read takes one iterator as far as it may go, and returns where to go on.
-func (s *Sum) read(ctx context.Context, r pebbledb.Reader, lower, upper []byte, resumed bool, report func(bytes int64) error) (next []byte, err error) {
+// Begin opens what Add would read, content as of now, and returns what reads it:
+// whatever happens to the store between the two, and meanwhile, is not seen. The
+// tables as of now stay on the disk until it has returned; it must be called.
+func (s *Sum) Begin(ctx context.Context, r pebbledb.Reader, lower, upper []byte) (read func(report func(bytes int64) error) error, err error) {
+	it, err := iterate(ctx, r, lower, upper)
+	if err != nil {
+		return nil, err
+	}
+	return func(report func(bytes int64) error) error {
+		s.spanEnd = nil
+		if _, err := s.consume(ctx, it, false, report); err != nil {
+			return err
+		}
+		return report(s.content.Bytes)
+	}, nil
+}
+
+func iterate(ctx context.Context, r pebbledb.Reader, lower, upper []byte) (*pebbledb.Iterator, error) {
 	it, err := r.NewIterWithContext(ctx, &pebbledb.IterOptions{
 		KeyTypes: pebbledb.IterKeyTypePointsAndRanges, LowerBound: lower, UpperBound: upper,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("iterate: %w", err)
 	}
+	return it, nil
+}
+
+// read takes one iterator as far as it may go, and returns where to go on.
+func (s *Sum) read(ctx context.Context, r pebbledb.Reader, lower, upper []byte, resumed bool, report func(bytes int64) error) (next []byte, err error) {
+	it, err := iterate(ctx, r, lower, upper)
+	if err != nil {
+		return nil, err
+	}
+	return s.consume(ctx, it, resumed, report)
+}
+
+// consume is read with an iterator that is open, and closes it.
+func (s *Sum) consume(ctx context.Context, it *pebbledb.Iterator, resumed bool, report func(bytes int64) error) (next []byte, err error) {
 	defer func() {
 		if cerr := it.Close(); err == nil {
 			err = cerr

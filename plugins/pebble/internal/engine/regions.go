@@ -32,7 +32,7 @@ func (r Region) Rewritten() bool {
 // others that are rewritten are lone tables of the lowest level, which are for
 // its own compactions alone.
 func (r Region) Compactable() bool {
-	return r.Rewritten() && (len(r.Tables) > 1 || r.Tables[0].Level != Bottom)
+	return r.Rewritten() && (len(r.Tables) != 1 || r.Tables[0].Level != Bottom)
 }
 
 // Forcible says whether the region is a lone table of the lowest level that is thick
@@ -86,9 +86,11 @@ type KeyRange struct {
 }
 
 // Steps cuts a region at the boundaries of its lowest tables, so that each step
-// reaches about chunk bytes. Neighbours share their boundary key: what begins
-// between two of the lowest tables belongs to a step too.
-func (r Region) Steps(compare pebbledb.Compare, chunk int64) []KeyRange {
+// reaches about chunk bytes. A step begins right behind the one before it, for what
+// begins between two of the lowest tables belongs to a step too; where the comparer
+// knows no next key, the two share one, and the table that ends there is written twice.
+func (r Region) Steps(comparer *pebbledb.Comparer, chunk int64) []KeyRange {
+	compare := comparer.Compare
 	lowest := LowestLevel(r.Tables)
 	var cuts [][]byte
 	for _, t := range r.Tables {
@@ -125,7 +127,10 @@ func (r Region) Steps(compare pebbledb.Compare, chunk int64) []KeyRange {
 			continue
 		}
 		steps = append(steps, KeyRange{Start: start, End: end, Bytes: bytes})
-		start, bytes = end, 0
+		bytes = 0
+		if start = successor(comparer, end); start == nil {
+			start = end
+		}
 	}
 	return steps
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	pebbledb "github.com/cockroachdb/pebble/v2"
@@ -50,19 +51,7 @@ const cancelGrace = 500 * time.Millisecond
 func Await(ctx context.Context, every time.Duration, beat func() error, work func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	type outcome struct {
-		err      error
-		panicked any
-	}
-	finished := make(chan outcome, 1)
-	go func() {
-		var o outcome
-		defer func() {
-			o.panicked = recover()
-			finished <- o
-		}()
-		o.err = work(ctx)
-	}()
+	finished := apart(func() error { return work(ctx) })
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	var late <-chan time.Time
@@ -71,13 +60,10 @@ func Await(ctx context.Context, every time.Duration, beat func() error, work fun
 	for {
 		select {
 		case o := <-finished:
-			switch {
-			case failed != nil:
+			if failed != nil {
 				return failed
-			case o.panicked != nil:
-				panic(o.panicked)
 			}
-			return o.err
+			return o.result()
 		case <-ended:
 			late, ended = time.After(cancelGrace), nil
 		case <-late:
@@ -94,4 +80,38 @@ func Await(ctx context.Context, every time.Duration, beat func() error, work fun
 			}
 		}
 	}
+}
+
+// Beside begins work in a goroutine of its own, and returns what waits for its end, as
+// often as it is called. A panic of the work comes out there.
+func Beside(work func() error) (wait func() error) {
+	finished := apart(work)
+	last := sync.OnceValue(func() outcome { return <-finished })
+	return func() error { return last().result() }
+}
+
+// outcome of work in a goroutine of its own.
+type outcome struct {
+	err      error
+	panicked any
+}
+
+func (o outcome) result() error {
+	if o.panicked != nil {
+		panic(o.panicked)
+	}
+	return o.err
+}
+
+func apart(work func() error) <-chan outcome {
+	finished := make(chan outcome, 1)
+	go func() {
+		var o outcome
+		defer func() {
+			o.panicked = recover()
+			finished <- o
+		}()
+		o.err = work()
+	}()
+	return finished
 }

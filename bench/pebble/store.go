@@ -22,6 +22,8 @@ func kinds() []kind {
 		{"range-deletes", pebbletest.Spec{Shape: pebbletest.RangeDeletes}},
 		{"expired", pebbletest.Spec{Shape: pebbletest.Expired, Garbage: 0.25}},
 		{"churn", pebbletest.Spec{Shape: pebbletest.Churn}},
+		{"clustered", pebbletest.Spec{Shape: pebbletest.Clustered, Garbage: 0.3}},
+		{"separated", pebbletest.Spec{Shape: pebbletest.Overwrites, Separate: 256}},
 		{"bottom", pebbletest.Spec{Shape: pebbletest.Bottom}},
 		{"held", pebbletest.Spec{Shape: pebbletest.Held}},
 		{"dense", pebbletest.Spec{Shape: pebbletest.Dense}},

@@ -85,8 +85,8 @@ func New(c Config) sdk.Backend { return newBackend(c) }
 func newBackend(c Config) *backend {
 	c.Name = cmp.Or(c.Name, "pebble")
 	return &backend{
-		config: c, fs: vfs.Default, sampleBytes: sampleBytes, cacheBytes: cacheBytes,
-		checkLevels: func(db *pebbledb.DB) error { return db.CheckLevels(nil) },
+		config: c, fs: vfs.Default, sampleBytes: sampleBytes, cacheBytes: cacheBytes, stepBytes: stepBytes,
+		checkLevels: checkLevels,
 	}
 }
 
@@ -98,9 +98,10 @@ type backend struct {
 	sampleBytes int64
 	// cacheBytes is for blocks of one open store.
 	cacheBytes int64
-	// checkLevels is Pebble's own check of a store that was compacted; tests let
-	// it find something.
-	checkLevels func(db *pebbledb.DB) error
+	// stepBytes is about how much one step of a compaction rewrites.
+	stepBytes int64
+	// checkLevels checks the order of what was compacted; tests let it find something.
+	checkLevels func(*view, []engine.Window) error
 
 	mu sync.Mutex
 	// held are the stores that this backend has locked. The lock belongs to

@@ -106,7 +106,7 @@ func TestVerifyDifference(t *testing.T) {
 	}
 	defer held.release()
 	c := &compaction{backend: b, path: path, lock: held.lock, watch: newWatch(), Progress: engine.Progress{Report: func(sdk.Progress) {}}}
-	c.windows = view4test(t, path).tree().Windows(stepBytes, true)
+	c.windows = view4test(t, path).tree().Windows(c.stepBytes, true)
 	right, err := engine.ReadContent(context.Background(), view4test(t, path).db, func(int64) {})
 	if err != nil {
 		t.Fatal(err)

@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
-	pebbledb "github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/wringdb/wring/plugins/pebble/internal/engine"
 	"github.com/wringdb/wring/plugins/pebble/pebbletest"
 	"github.com/wringdb/wring/sdk"
 )
@@ -46,9 +46,13 @@ func (f *readFile) ReadAt(p []byte, offset int64) (int, error) {
 func TestCheckLevelsIsHeard(t *testing.T) {
 	path := generate(t, pebbletest.Spec{})
 	var reads, told atomic.Int64
-	heard := make(chan struct{})
+	begun, heard := make(chan struct{}), make(chan struct{})
 	b := newBackend(Config{})
 	b.cacheBytes = 0 // it reads what was read for the digest again
+	b.checkLevels = func(v *view, _ []engine.Window) error {
+		<-begun
+		return v.db.CheckLevels(nil)
+	}
 	b.fs = &readFS{FS: vfs.Default, hook: func() {
 		if told.Load() == 0 || reads.Add(1) != 3 {
 			return
@@ -60,8 +64,13 @@ func TestCheckLevelsIsHeard(t *testing.T) {
 		}
 	}}
 	_, err := b.Compact(context.Background(), sdk.CompactRequest{Store: sdk.Store{Path: path}}, func(p sdk.Progress) {
-		if p.Phase == "levels" && told.Add(1) == 2 {
-			close(heard)
+		if p.Phase == "levels" {
+			switch told.Add(1) {
+			case 1:
+				close(begun)
+			case 2:
+				close(heard)
+			}
 		}
 	})
 	if err != nil {
@@ -88,8 +97,8 @@ func TestLevelsAreWrong(t *testing.T) {
 			path := generate(t, pebbletest.Spec{})
 			b := newBackend(Config{})
 			var checked int
-			b.checkLevels = func(db *pebbledb.DB) error {
-				if checked++; db == nil {
+			b.checkLevels = func(v *view, windows []engine.Window) error {
+				if checked++; v.db == nil || len(windows) == 0 {
 					t.Error("no store is open for the check")
 				}
 				return c.found
@@ -121,9 +130,9 @@ func TestCancelWhileCheckingLevels(t *testing.T) {
 	var reads, after atomic.Int64
 	b := newBackend(Config{})
 	b.cacheBytes = 0
-	b.checkLevels = func(db *pebbledb.DB) error {
+	b.checkLevels = func(v *view, _ []engine.Window) error {
 		checking.Store(true)
-		return db.CheckLevels(nil)
+		return v.db.CheckLevels(nil)
 	}
 	b.fs = &readFS{FS: vfs.Default, hook: func() {
 		switch {

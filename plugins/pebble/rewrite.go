@@ -18,10 +18,6 @@ const (
 	settleEvery = 20 * time.Millisecond
 	// idleLimit is how long Pebble may do nothing about tables it should rewrite.
 	idleLimit = 2 * time.Second
-	// selectBytes is from how many bytes of tables on it is found out which of them are
-	// worth rewriting, and selectShare is the part of them that is read to find out.
-	selectBytes = 2 * stepBytes
-	selectShare = 16
 	// deadBlobs is which part of the blob files may be dead values: each of them is
 	// rewritten whole, however little that gives back.
 	deadBlobs = 0.01
@@ -147,19 +143,19 @@ func (c *compaction) compactRanges(ctx context.Context, db *pebbledb.DB, own *ow
 	tree := &engine.Tree{DB: db, Comparer: own.comparer(), Levels: levels, Forced: true}
 	// Rewriting a blob file moves values of tables that stay as they are: with those
 	// about, all content is compared.
-	c.windows = tree.Windows(stepBytes, db.Metrics().BlobFiles.LiveCount > 0)
+	c.windows = tree.Windows(c.stepBytes, db.Metrics().BlobFiles.LiveCount > 0)
 	var bytes int64
 	for _, w := range c.windows {
 		bytes += w.StepBytes()
 	}
-	if bytes > selectBytes {
+	if bytes > engine.SelectSteps*c.stepBytes {
 		c.Tell("select", 0, 0)
-		passed, err := tree.Select(ctx, c.windows, min(c.sampleBytes, bytes/selectShare))
+		passed, err := tree.Select(ctx, c.windows)
 		if err != nil {
 			return err
 		}
 		if passed > 0 {
-			c.notes = append(c.notes, fmt.Sprintf("%s of tables were passed over, where next to nothing is dead", sdk.FormatBytes(passed)))
+			c.notes = append(c.notes, engine.NotePassed(passed))
 		}
 	}
 	for i, w := range c.windows {
@@ -169,7 +165,7 @@ func (c *compaction) compactRanges(ctx context.Context, db *pebbledb.DB, own *ow
 		c.total += c.windows[i].StepBytes()
 		c.raw += w.RawBytes()
 	}
-	c.before = engine.NewSum(nil, 0)
+	c.before = engine.NewSum(tree.Comparer.Compare, 0)
 	for _, w := range c.windows {
 		if err := ctx.Err(); err != nil {
 			return err

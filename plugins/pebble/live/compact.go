@@ -103,6 +103,13 @@ func (c *compaction) run(ctx context.Context) (result sdk.CompactResult, err err
 		result.Pause = c.pause()
 		return result, nil
 	}
+	passed, err := c.choose(ctx, tree, work)
+	if err != nil {
+		return result, err
+	}
+	if passed > 0 {
+		c.notes = append(c.notes, engine.NotePassed(passed))
+	}
 	if result.Verification, err = c.rewrite(ctx, work); err != nil {
 		return result, err
 	}

@@ -29,6 +29,19 @@ func (c *compaction) work(tree *engine.Tree) work {
 	return work{tree.Windows(chunk, false)}
 }
 
+// choose leaves steps out that are not worth their writing, where there are many.
+func (c *compaction) choose(ctx context.Context, tree *engine.Tree, w work) (passed int64, err error) {
+	var bytes int64
+	for _, next := range w.windows {
+		bytes += next.StepBytes()
+	}
+	if bytes <= engine.SelectSteps*c.largestStep {
+		return 0, nil
+	}
+	c.Tell("select", 0, 0)
+	return tree.Select(ctx, w.windows)
+}
+
 // rest is what is left of the work after so many steps: windows with steps to be
 // done, and those that wait for Pebble.
 func (w work) rest(done int) (rest work) {

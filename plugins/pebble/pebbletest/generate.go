@@ -28,6 +28,10 @@ const (
 	// Churn overwrites and deletes at random while Pebble compacts by itself,
 	// so that several levels are in use.
 	Churn Shape = "churn"
+	// Clustered has most of its dead space in a tenth of the keys, which are overwritten
+	// again and again, and a little everywhere, since all keys were passed through once
+	// and some of them updated.
+	Clustered Shape = "clustered"
 	// Dense has no dead space: one pass of writes, compacted.
 	Dense Shape = "dense"
 	// Bottom has its dead space nowhere but in the lowest level: a snapshot was
@@ -110,12 +114,10 @@ func Generate(path string, spec Spec) error {
 	}
 	w := &writer{db: db, spec: spec, rng: rand.New(rand.NewPCG(spec.Seed, 0))}
 	w.fill()
-	if w.err == nil && !spec.LeaveInLog {
-		w.err = db.Flush()
+	if !spec.LeaveInLog {
+		w.flush()
 	}
-	if err := db.Close(); w.err == nil {
-		w.err = err
-	}
+	w.do(db.Close())
 	if w.err == nil && !spec.LeaveInLog && !spec.ObsoleteLogs {
 		w.err = dropLogs(path, spec)
 	}
@@ -174,6 +176,13 @@ func (s Spec) options() *pebbledb.Options {
 // expiredDays are the days that an Expired store was written for.
 const expiredDays = 32
 
+const (
+	// thinly is how many keys of a Clustered store lie between two that are updated in
+	// passing, which is written in so many passes.
+	thinly = 100
+	passes = 20
+)
+
 // blobAge is how old a blob file is before Pebble rewrites it by itself: older than
 // any that is generated.
 const blobAge = 24 * time.Hour
@@ -227,6 +236,20 @@ func (w *writer) fill() {
 				w.set(i)
 			}
 		}
+	case Clustered:
+		w.sets(live)
+		w.rangeKeys(live)
+		w.compact(live)
+		for pass := range passes {
+			for i := pass * live / passes; i < (pass+1)*live/passes; i += thinly {
+				w.set(i)
+				dead--
+			}
+			w.flush()
+		}
+		for range max(0, dead) {
+			w.set(w.rng.IntN(max(1, live/10)))
+		}
 	case Expired:
 		day := max(1, (live+dead)/expiredDays)
 		w.sets(live + dead)
@@ -260,6 +283,12 @@ func (w *writer) fill() {
 func (w *writer) do(err error) {
 	if w.err == nil {
 		w.err = err
+	}
+}
+
+func (w *writer) flush() {
+	if w.err == nil {
+		w.err = w.db.Flush()
 	}
 }
 

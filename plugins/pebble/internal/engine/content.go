@@ -5,10 +5,11 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"io"
 
 	"github.com/cespare/xxhash/v2"
 	pebbledb "github.com/cockroachdb/pebble/v2"
+
+	"github.com/wringdb/wring/sdk"
 )
 
 const (
@@ -26,8 +27,9 @@ type Content struct {
 }
 
 // ReadContent reads a whole store in key order. Two stores have equal digests if
-// and only if a reader cannot tell them apart, but for collisions of xxh64:
-// each part goes in with its length before it, and with a byte for its kind.
+// and only if a reader cannot tell them apart, but for collisions: the digest is
+// the sum of a hash for each item, into which each part of it goes with its length
+// before it, after a byte for its kind.
 func ReadContent(ctx context.Context, db pebbledb.Reader, report func(bytes int64)) (Content, error) {
 	s := NewSum(nil, 0)
 	err := s.Add(ctx, db, nil, nil, func(bytes int64) error {
@@ -40,39 +42,57 @@ func ReadContent(ctx context.Context, db pebbledb.Reader, report func(bytes int6
 	return s.Content(), nil
 }
 
-// Sum adds content up, key range by key range. The digest does not depend on
-// where one iterator ends and the next begins.
+// Sum adds content up, key range by key range. The digest depends neither on the
+// order of those nor on where one iterator ends and the next begins.
 type Sum struct {
+	// compare may be nil; then the order of keys is not checked.
 	compare pebbledb.Compare
 	// renew is how many bytes one iterator reads: for as long as it lives, it
 	// keeps the tables that it began with from being removed.
 	renew int64
 
-	hash    *xxhash.Digest
+	hash    uint64
 	content Content
-	// spanEnd is where the range keys end that went in last.
-	spanEnd []byte
+	item    []byte // room for one
 }
 
 // NewSum makes one that reads with a new iterator after about renew bytes, or
-// with a single one for each range when that is 0; then compare may be nil.
+// with a single one for each range when that is 0.
 func NewSum(compare pebbledb.Compare, renew int64) *Sum {
-	return &Sum{compare: compare, renew: renew, hash: xxhash.New()}
+	return &Sum{compare: compare, renew: renew}
 }
 
 // Content is the sum so far.
 func (s *Sum) Content() Content {
 	c := s.content
-	c.Digest = fmt.Sprintf("xxh64:%016x", s.hash.Sum64())
+	c.Digest = fmt.Sprintf("xxh64:%016x", s.hash)
 	return c
+}
+
+// Merge adds what another has summed up.
+func (s *Sum) Merge(other *Sum) {
+	s.hash += other.hash
+	s.content.Items += other.content.Items
+	s.content.Bytes += other.content.Bytes
 }
 
 // Add reads from lower to upper (exclusive); nil is no bound. It calls report now
 // and then with the bytes so far, all ranges together, and ends with its error.
 func (s *Sum) Add(ctx context.Context, r pebbledb.Reader, lower, upper []byte, report func(bytes int64) error) error {
-	s.spanEnd = nil
-	for resumed := false; ; resumed = true {
-		next, err := s.read(ctx, r, lower, upper, resumed, report)
+	if err := s.AddRangeKeys(ctx, r, lower, upper); err != nil {
+		return err
+	}
+	return s.AddPoints(ctx, r, lower, upper, report)
+}
+
+// AddPoints is Add without the range keys.
+func (s *Sum) AddPoints(ctx context.Context, r pebbledb.Reader, lower, upper []byte, report func(bytes int64) error) error {
+	for {
+		it, err := iterate(ctx, r, pebbledb.IterKeyTypePointsOnly, lower, upper)
+		if err != nil {
+			return err
+		}
+		next, err := s.points(ctx, it, report)
 		if err != nil {
 			return err
 		}
@@ -83,50 +103,52 @@ func (s *Sum) Add(ctx context.Context, r pebbledb.Reader, lower, upper []byte, r
 	}
 }
 
+// AddRangeKeys is Add of nothing but range keys, cut off at the bounds.
+func (s *Sum) AddRangeKeys(ctx context.Context, r pebbledb.Reader, lower, upper []byte) error {
+	it, err := iterate(ctx, r, pebbledb.IterKeyTypeRangesOnly, lower, upper)
+	if err != nil {
+		return err
+	}
+	return s.rangeKeys(ctx, it)
+}
+
 // Begin opens what Add would read, content as of now, and returns what reads it:
 // whatever happens to the store between the two, and meanwhile, is not seen. The
 // tables as of now stay on the disk until it has returned; it must be called.
 func (s *Sum) Begin(ctx context.Context, r pebbledb.Reader, lower, upper []byte) (read func(report func(bytes int64) error) error, err error) {
-	it, err := iterate(ctx, r, lower, upper)
+	if err := s.AddRangeKeys(ctx, r, lower, upper); err != nil {
+		return nil, err
+	}
+	it, err := iterate(ctx, r, pebbledb.IterKeyTypePointsOnly, lower, upper)
 	if err != nil {
 		return nil, err
 	}
 	return func(report func(bytes int64) error) error {
-		s.spanEnd = nil
-		if _, err := s.consume(ctx, it, false, report); err != nil {
+		if _, err := s.points(ctx, it, report); err != nil {
 			return err
 		}
 		return report(s.content.Bytes)
 	}, nil
 }
 
-func iterate(ctx context.Context, r pebbledb.Reader, lower, upper []byte) (*pebbledb.Iterator, error) {
-	it, err := r.NewIterWithContext(ctx, &pebbledb.IterOptions{
-		KeyTypes: pebbledb.IterKeyTypePointsAndRanges, LowerBound: lower, UpperBound: upper,
-	})
+func iterate(ctx context.Context, r pebbledb.Reader, kind pebbledb.IterKeyType, lower, upper []byte) (*pebbledb.Iterator, error) {
+	it, err := r.NewIterWithContext(ctx, &pebbledb.IterOptions{KeyTypes: kind, LowerBound: lower, UpperBound: upper})
 	if err != nil {
 		return nil, fmt.Errorf("iterate: %w", err)
 	}
 	return it, nil
 }
 
-// read takes one iterator as far as it may go, and returns where to go on.
-func (s *Sum) read(ctx context.Context, r pebbledb.Reader, lower, upper []byte, resumed bool, report func(bytes int64) error) (next []byte, err error) {
-	it, err := iterate(ctx, r, lower, upper)
-	if err != nil {
-		return nil, err
-	}
-	return s.consume(ctx, it, resumed, report)
-}
-
-// consume is read with an iterator that is open, and closes it.
-func (s *Sum) consume(ctx context.Context, it *pebbledb.Iterator, resumed bool, report func(bytes int64) error) (next []byte, err error) {
+// points takes an iterator as far as it may go, closes it, and returns where to go
+// on.
+func (s *Sum) points(ctx context.Context, it *pebbledb.Iterator, report func(bytes int64) error) (next []byte, err error) {
 	defer func() {
 		if cerr := it.Close(); err == nil {
 			err = cerr
 		}
 	}()
 	began, told := s.content.Bytes, s.content.Bytes
+	var last []byte
 	for valid, n := it.First(), 1; valid; valid, n = it.Next(), n+1 {
 		if n%checkEvery == 0 || s.content.Bytes-told >= reportBytes {
 			told = s.content.Bytes
@@ -140,49 +162,50 @@ func (s *Sum) consume(ctx context.Context, it *pebbledb.Iterator, resumed bool, 
 		if s.renew > 0 && s.content.Bytes-began >= s.renew {
 			return bytes.Clone(it.Key()), nil
 		}
-		point, span := it.HasPointAndRange()
-		if span && it.RangeKeyChanged() {
-			s.addSpan(it, resumed && n == 1)
+		value, err := it.ValueAndErr()
+		if err != nil {
+			return nil, err
 		}
-		if point {
-			value, err := it.ValueAndErr()
-			if err != nil {
-				return nil, err
+		if s.compare != nil {
+			if n > 1 && s.compare(last, it.Key()) >= 0 {
+				return nil, sdk.Errorf(sdk.ErrCorrupt, "the key %.64q comes after %.64q", it.Key(), last).
+					WithHint("restore the store from a backup")
 			}
-			s.content.Items++
-			s.content.Bytes += int64(len(it.Key()) + len(value))
-			writeParts(s.hash, 'p', it.Key(), value)
+			last = append(last[:0], it.Key()...)
 		}
+		s.content.Bytes += int64(len(it.Key()) + len(value))
+		s.add('p', it.Key(), value)
 	}
 	return nil, it.Error()
 }
 
-// addSpan adds range keys. Where reading was resumed in the middle of their
-// range, they are in already.
-func (s *Sum) addSpan(it *pebbledb.Iterator, resumed bool) {
-	from, to := it.RangeBounds()
-	if resumed && s.spanEnd != nil && s.compare(s.spanEnd, from) > 0 {
-		return
+// rangeKeys takes all range keys of an iterator, and closes it.
+func (s *Sum) rangeKeys(ctx context.Context, it *pebbledb.Iterator) (err error) {
+	defer func() {
+		if cerr := it.Close(); err == nil {
+			err = cerr
+		}
+	}()
+	for valid := it.First(); valid; valid = it.Next() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		from, to := it.RangeBounds()
+		for _, k := range it.RangeKeys() {
+			s.content.Bytes += int64(len(k.Suffix) + len(k.Value))
+			s.add('r', from, to, k.Suffix, k.Value)
+		}
 	}
-	if s.renew > 0 {
-		s.spanEnd = append(s.spanEnd[:0], to...)
-	}
-	for _, k := range it.RangeKeys() {
-		s.content.Items++
-		s.content.Bytes += int64(len(k.Suffix) + len(k.Value))
-		writeParts(s.hash, 'r', from, to, k.Suffix, k.Value)
-	}
+	return it.Error()
 }
 
-// writeParts never fails: a hash takes everything.
-func writeParts(sum io.Writer, kind byte, parts ...[]byte) {
-	var head [1 + binary.MaxVarintLen64]byte
-	head[0] = kind
-	from := 0
+func (s *Sum) add(kind byte, parts ...[]byte) {
+	item := append(s.item[:0], kind)
 	for _, part := range parts {
-		n := binary.PutUvarint(head[1:], uint64(len(part)))
-		_, _ = sum.Write(head[from : 1+n])
-		_, _ = sum.Write(part)
-		from = 1 // the kind goes in once
+		item = binary.AppendUvarint(item, uint64(len(part)))
+		item = append(item, part...)
 	}
+	s.item = item
+	s.hash += xxhash.Sum64(item)
+	s.content.Items++
 }

@@ -5,13 +5,30 @@ import (
 	"context"
 	"fmt"
 	"slices"
+
+	pebbledb "github.com/cockroachdb/pebble/v2"
+
+	"github.com/wringdb/wring/sdk"
 )
+
+// SelectSteps is from how many steps on it is worth while to Select.
+const SelectSteps = 2
+
+// NotePassed is for people, about steps that Select has taken out.
+func NotePassed(bytes int64) string {
+	return sdk.FormatBytes(bytes) + " of tables were passed over, where next to nothing is dead"
+}
 
 const (
 	// cleanShare is the dead share of a step below which it may be passed over, and
 	// passedShare is the part of all that is dead which those steps may hold together.
 	cleanShare  = 0.1
 	passedShare = 0.03
+	// weighShare is the part of a step that is read to find that out; of a small one it
+	// is up to weighBytes, but no more than weighMost.
+	weighShare = 32
+	weighBytes = 512 << 10
+	weighMost  = 4
 )
 
 // Window is a region whose content is read before and after, and compared. Its key
@@ -60,33 +77,95 @@ func (t *Tree) Windows(chunk int64, all bool) (windows []Window) {
 	return windows
 }
 
+// Between is the part of the window from one key to another, which is exclusive; nil
+// is no bound. It is false where there is none.
+func (w Window) Between(compare pebbledb.Compare, from, to []byte) (Window, bool) {
+	if from != nil && compare(w.Start, from) < 0 {
+		w.Start = from
+	}
+	if to != nil && (w.Upper == nil || compare(w.Upper, to) > 0) {
+		w.Upper = to
+	}
+	return w, w.Upper == nil || compare(w.Start, w.Upper) < 0
+}
+
+// inside are the tables that begin in one of the windows, in the order of their
+// smallest keys.
+func inside(compare pebbledb.Compare, levels [][]Table, windows []Window) (tables []Table) {
+	tables = slices.Concat(levels...)
+	slices.SortFunc(tables, func(a, b Table) int { return compare(a.Smallest, b.Smallest) })
+	windows = slices.SortedFunc(slices.Values(windows), func(a, b Window) int { return compare(a.Start, b.Start) })
+	return slices.DeleteFunc(tables, func(t Table) bool {
+		for len(windows) > 0 && windows[0].Upper != nil && compare(windows[0].Upper, t.Smallest) <= 0 {
+			windows = windows[1:]
+		}
+		return len(windows) == 0 || compare(t.Smallest, windows[0].Start) < 0
+	})
+}
+
+// Middle is the key at which half of the bytes of tables in the windows is passed; nil
+// where there are too few tables.
+func Middle(compare pebbledb.Compare, levels [][]Table, windows []Window) []byte {
+	tables := inside(compare, levels, windows)
+	var ahead int64
+	for _, t := range tables {
+		ahead += t.Bytes()
+	}
+	for i := range tables[:max(1, len(tables))-1] {
+		if ahead -= 2 * tables[i].Bytes(); ahead <= 0 && compare(tables[0].Smallest, tables[i+1].Smallest) < 0 {
+			return tables[i+1].Smallest
+		}
+	}
+	return nil
+}
+
+// Stacked says whether tables lie above others in the windows.
+func Stacked(compare pebbledb.Compare, levels [][]Table, windows []Window) bool {
+	var last Table
+	for i, t := range inside(compare, levels, windows) {
+		if i > 0 {
+			if c := compare(last.Largest, t.Smallest); c > 0 || c == 0 && !last.LargestExclusive {
+				return true
+			}
+		}
+		if i == 0 || compare(t.Largest, last.Largest) > 0 {
+			last = t
+		}
+	}
+	return false
+}
+
 // weighed is a step and what is known of it.
 type weighed struct {
 	KeyRange
-	dead int64
+	physical, dead int64 // bytes between its keys
 }
 
 func (w weighed) share() float64 { return float64(w.dead) / float64(max(1, w.Bytes)) }
 
 // Select orders steps by how much of them is dead, most first, and takes those out
 // that are not worth their writing: next to nothing of them is dead, and all of them
-// together hold next to nothing of what is. It reads about budget bytes to find out.
-// It returns how many bytes of tables the steps have that it took out.
-func (t *Tree) Select(ctx context.Context, windows []Window, budget int64) (passed int64, err error) {
+// together hold next to nothing of what is. It reads a part of each to find out, and
+// returns how many bytes of tables the steps have that it took out.
+func (t *Tree) Select(ctx context.Context, windows []Window) (passed int64, err error) {
 	steps := 0
+	var once, each int64 // bytes that are pulled in, by all of them and by each
 	for _, w := range windows {
 		steps += len(w.Steps)
+		once += w.StepBytes()
+		for _, step := range w.Steps {
+			each += w.pulledIn(t.Comparer.Compare, step)
+		}
 	}
-	if steps < 2 {
-		return 0, nil
+	if steps < 2 || each > 2*once {
+		return 0, nil // tables reach over so many steps that none can be left out
 	}
-	limit := max(samplePiece, budget/int64(steps))
 	found := make([][]weighed, len(windows))
 	var all []weighed
 	var dead int64
 	for i, w := range windows {
 		for _, step := range w.Steps {
-			s, err := t.weigh(ctx, w.Region, step, limit)
+			s, err := t.weigh(ctx, w.Region, step)
 			if err != nil {
 				return 0, err
 			}
@@ -106,29 +185,38 @@ func (t *Tree) Select(ctx context.Context, windows []Window, budget int64) (pass
 		left -= last.dead
 		all = all[:len(all)-1]
 	}
+	first := map[string]float64{} // the share of a window's first step
 	for i := range windows {
 		slices.SortStableFunc(found[i], most)
+		if len(found[i]) > 0 {
+			first[string(windows[i].Start)] = found[i][0].share()
+		}
 		windows[i].Steps = windows[i].Steps[:0]
 		for _, s := range found[i] {
 			if s.share() < least {
-				passed += s.Bytes
+				passed += s.physical
 				continue
 			}
 			windows[i].Steps = append(windows[i].Steps, s.KeyRange)
 		}
 	}
+	slices.SortStableFunc(windows, func(a, b Window) int {
+		return cmp.Compare(first[string(b.Start)], first[string(a.Start)])
+	})
 	return passed, nil
 }
 
 // weigh reads the beginning of a step. In no order but that of the keys, a step pulls
 // in tables that reach over from its neighbours: its bytes are all of them.
-func (t *Tree) weigh(ctx context.Context, r Region, step KeyRange, limit int64) (weighed, error) {
-	part := Region{Start: step.Start, End: step.End, Tables: r.overlapping(t.Comparer.Compare, step.Start, step.End)}
-	step.Bytes = r.pulledIn(t.Comparer.Compare, part.Tables)
+func (t *Tree) weigh(ctx context.Context, r Region, step KeyRange) (weighed, error) {
+	compare := t.Comparer.Compare
+	step.Bytes = r.pulledIn(compare, step)
 	physical, err := t.DB.EstimateDiskUsage(step.Start, step.End)
 	if err != nil {
 		return weighed{}, fmt.Errorf("weigh tables: %w", err)
 	}
+	limit := max(samplePiece, int64(physical)/weighShare, min(weighBytes, int64(physical)/weighMost))
+	part := Region{Start: step.Start, End: step.End, Tables: r.overlapping(compare, step.Start, step.End)}
 	pieces, err := t.read(ctx, part, step.Start, nil, limit)
 	if err != nil {
 		return weighed{}, err
@@ -139,26 +227,31 @@ func (t *Tree) weigh(ctx context.Context, r Region, step KeyRange, limit int64) 
 		sum.live += p.live
 	}
 	live := float64(sum.live) * bytesPerRaw(r.Tables) / float64(max(1, sum.physical))
-	return weighed{step, int64(float64(physical) * max(0, 1-live))}, nil
+	return weighed{step, int64(physical), int64(float64(physical) * max(0, 1-live))}, nil
 }
 
 // overlapping are the region's tables that have keys between two, both inclusive.
-func (r Region) overlapping(compare func(a, b []byte) int, from, to []byte) (tables []Table) {
+func (r Region) overlapping(compare pebbledb.Compare, from, to []byte) (tables []Table) {
 	for _, t := range r.Tables {
-		if compare(t.Smallest, to) <= 0 && compare(t.Largest, from) >= 0 {
+		if compare(t.Smallest, to) > 0 {
+			break // they are in the order of their smallest keys
+		}
+		if compare(t.Largest, from) >= 0 {
 			tables = append(tables, t)
 		}
 	}
 	return tables
 }
 
-// pulledIn is the size of the tables, and of those that they overlap.
-func (r Region) pulledIn(compare func(a, b []byte) int, tables []Table) (bytes int64) {
-	if len(tables) == 0 {
-		return 0
-	}
-	from, to := tables[0].Smallest, tables[0].Largest
-	for _, t := range tables[1:] {
+// pulledIn is the size of the tables that a step reaches, and of those that they
+// overlap.
+func (r Region) pulledIn(compare pebbledb.Compare, step KeyRange) (bytes int64) {
+	from, to := step.Start, step.End
+	lowest := LowestLevel(r.Tables)
+	for _, t := range r.overlapping(compare, step.Start, step.End) {
+		if t.Level == lowest {
+			continue // it pulls nothing in
+		}
 		if compare(t.Smallest, from) < 0 {
 			from = t.Smallest
 		}

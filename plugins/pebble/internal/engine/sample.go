@@ -157,6 +157,10 @@ func (t *Tree) blocksAtEnds(r Region, from, to []byte) int64 {
 // (exclusive, nil for none) or about limit bytes, whichever is first.
 func (t *Tree) read(ctx context.Context, r Region, start, end []byte, limit int64) (pieces []piece, err error) {
 	compare := t.Comparer.Compare
+	if end == nil {
+		// Else it would look for a key that lives, beyond the region if need be.
+		end = successor(t.Comparer, r.End)
+	}
 	iterate := func(from []byte) (*pebbledb.Iterator, error) {
 		it, err := t.DB.NewIterWithContext(ctx, &pebbledb.IterOptions{LowerBound: from, UpperBound: end})
 		if err != nil {

@@ -248,6 +248,9 @@ func (c *changes) delete(p place, key string) {
 		return
 	}
 	c.refused("delete a bucket as a value", p.bucket.Delete([]byte(key)), berrors.ErrIncompatibleValue)
+	if p.model.buckets[key].leaks() {
+		return
+	}
 	c.must("delete a bucket", p.bucket.DeleteBucket([]byte(key)))
 	delete(p.model.buckets, key)
 	p.model.changed = true
@@ -255,6 +258,21 @@ func (c *changes) delete(p place, key string) {
 		c.create(p, key)
 		c.n.remade++
 	}
+}
+
+// leaks says whether bbolt would lose pages with the bucket, which nobody frees any
+// more: when it deletes one that the transaction has changed, it passes over every
+// other of the buckets in it.
+func (m *bucketModel) leaks() bool {
+	if m.changed && len(m.buckets) > 1 {
+		return true
+	}
+	for _, inner := range m.buckets {
+		if inner.leaks() {
+			return true
+		}
+	}
+	return false
 }
 
 // move moves a bucket of a place, where it has one, into another bucket, which may

@@ -141,7 +141,7 @@ func (c *compaction) run(ctx context.Context) (sdk.CompactResult, error) {
 }
 
 func (c *compaction) viewing() viewing {
-	return viewing{lock: c.lock, bits: c.bits, traffic: &c.traffic, watch: c.watch}
+	return viewing{lock: c.lock, once: true, bits: c.bits, traffic: &c.traffic, watch: c.watch}
 }
 
 // worth says whether there is anything that compaction changes.

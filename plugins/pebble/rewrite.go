@@ -92,7 +92,7 @@ func (c *compaction) open(ctx context.Context, own *ownOptions, automatic bool, 
 		separation.RewriteMinimumAge, separation.TargetGarbageRatio = 0, deadBlobs
 		options.Experimental.ValueSeparationPolicy = func() pebbledb.ValueSeparationPolicy { return separation }
 	}
-	cache := pebbledb.NewCache(c.cacheBytes)
+	cache := pebbledb.NewCache(min(c.cacheBytes, onceBytes))
 	defer cache.Unref()
 	options.Cache = cache
 	options.Logger = events

@@ -28,7 +28,14 @@ type side interface {
 	name() string
 	// compact works on the store until it is done and closed. It calls busy once
 	// it has begun to write tables.
-	compact(ctx context.Context, path string, busy func()) (written int64, err error)
+	compact(ctx context.Context, path string, busy func()) (done, error)
+}
+
+// done is what a side has done.
+type done struct {
+	written int64
+	// verifying is how long it did nothing but compare content in the end.
+	verifying time.Duration
 }
 
 // storeResult is what was found of a store.
@@ -51,6 +58,7 @@ type foretold struct {
 type sideResult struct {
 	Name      string  `json:"name"`
 	TookMS    float64 `json:"took_ms"`
+	VerifyMS  float64 `json:"verify_ms"` // of the time; at the end, when nothing else goes on
 	LeastMS   float64 `json:"least_ms"`
 	MostMS    float64 `json:"most_ms"`
 	Written   int64   `json:"written_bytes"`
@@ -111,7 +119,7 @@ func (c *contest) one(s side, before int64, digest string) (sideResult, error) {
 	settle()
 	peak := watchDisk(path)
 	began := time.Now()
-	written, err := s.compact(c.ctx, path, func() {})
+	work, err := s.compact(c.ctx, path, func() {})
 	took := time.Since(began)
 	extra := max(0, peak()-before)
 	if err != nil {
@@ -124,7 +132,7 @@ func (c *contest) one(s side, before int64, digest string) (sideResult, error) {
 	if got, _, err := c.digest(path); err != nil || got != digest {
 		return sideResult{}, fmt.Errorf("the content is another one (error %w)", err)
 	}
-	return sideResult{Name: s.name(), TookMS: ms(took), Written: written, Reclaimed: before - after, Extra: extra}, nil
+	return sideResult{Name: s.name(), TookMS: ms(took), VerifyMS: ms(work.verifying), Written: work.written, Reclaimed: before - after, Extra: extra}, nil
 }
 
 // cancelled says how long the end takes of a compaction that is cancelled while it

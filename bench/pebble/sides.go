@@ -21,13 +21,20 @@ type wring struct{}
 
 func (wring) name() string { return "wring" }
 
-func (wring) compact(ctx context.Context, path string, busy func()) (written int64, err error) {
+func (wring) compact(ctx context.Context, path string, busy func()) (d done, err error) {
+	var verifies time.Time
 	_, err = pebble.New(pebble.Config{}).Compact(ctx, sdk.CompactRequest{Store: sdk.Store{Path: path}}, func(p sdk.Progress) {
-		if written = p.BytesWritten; p.Phase == "compact" && written > 1<<20 {
+		if p.Phase == "verify" && verifies.IsZero() {
+			verifies = time.Now()
+		}
+		if d.written = p.BytesWritten; p.Phase == "compact" && d.written > 1<<20 {
 			busy()
 		}
 	})
-	return written, err
+	if !verifies.IsZero() {
+		d.verifying = time.Since(verifies)
+	}
+	return d, err
 }
 
 func measure(ctx context.Context, path string, depth sdk.Depth) (foretold, error) {
@@ -42,25 +49,25 @@ type whole struct{}
 
 func (whole) name() string { return "DB.Compact" }
 
-func (whole) compact(ctx context.Context, path string, busy func()) (written int64, err error) {
+func (whole) compact(ctx context.Context, path string, busy func()) (done, error) {
 	desc, err := pebbledb.Peek(path, vfs.Default)
 	if err != nil {
-		return 0, err
+		return done{}, err
 	}
 	text, err := os.ReadFile(desc.OptionsFilename)
 	if err != nil {
-		return 0, err
+		return done{}, err
 	}
 	options := &pebbledb.Options{}
 	if err := options.Parse(string(text), &pebbledb.ParseHooks{SkipUnknown: func(string, string) bool { return true }}); err != nil {
-		return 0, err
+		return done{}, err
 	}
 	counted := &countingFS{FS: vfs.Default, busy: busy}
 	options.FS, options.ErrorIfNotExists, options.FormatMajorVersion = counted, true, desc.FormatMajorVersion
 	options.DisableAutomaticCompactions, options.L0StopWritesThreshold, options.Logger = true, 1<<20, silent{}
 	db, err := pebbledb.Open(path, options)
 	if err != nil {
-		return 0, err
+		return done{}, err
 	}
 	first, last, err := bounds(db)
 	if err == nil && first != nil {
@@ -72,7 +79,7 @@ func (whole) compact(ctx context.Context, path string, busy func()) (written int
 	if err == nil {
 		err = ctx.Err()
 	}
-	return counted.written.Load(), err
+	return done{written: counted.written.Load()}, err
 }
 
 func bounds(db *pebbledb.DB) (first, last []byte, err error) {

@@ -165,7 +165,7 @@ func (t *Tree) Select(ctx context.Context, windows []Window) (passed int64, err 
 	var dead int64
 	for i, w := range windows {
 		for _, step := range w.Steps {
-			s, err := t.weigh(ctx, w.Region, step)
+			s, err := t.weighStep(ctx, w.Region, step)
 			if err != nil {
 				return 0, err
 			}
@@ -206,9 +206,9 @@ func (t *Tree) Select(ctx context.Context, windows []Window) (passed int64, err 
 	return passed, nil
 }
 
-// weigh reads the beginning of a step. In no order but that of the keys, a step pulls
+// weighStep reads the beginning of a step. In no order but that of the keys, a step pulls
 // in tables that reach over from its neighbours: its bytes are all of them.
-func (t *Tree) weigh(ctx context.Context, r Region, step KeyRange) (weighed, error) {
+func (t *Tree) weighStep(ctx context.Context, r Region, step KeyRange) (weighed, error) {
 	compare := t.Comparer.Compare
 	step.Bytes = r.pulledIn(compare, step)
 	physical, err := t.DB.EstimateDiskUsage(step.Start, step.End)

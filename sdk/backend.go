@@ -147,8 +147,11 @@ const (
 
 // Bounds of a measurement that the wire and the screen can carry.
 const (
-	MaxMapCells = 1024
-	MaxMetrics  = 256
+	MaxMapCells   = 1024
+	MaxMetrics    = 256
+	MaxLayers     = 32
+	MaxLayerCells = 256
+	MaxLayerName  = 16 // bytes
 )
 
 // Fragmentation is how much of a store compaction would give back, in bytes.
@@ -170,6 +173,10 @@ type Fragmentation struct {
 	// Map says how full consecutive equal parts of the store are, 0 to 100
 	// percent each. At most MaxMapCells; nil where there is no picture.
 	Map []uint8
+	// Layers are where the bytes lie in a store that is written in layers, as an
+	// LSM tree is in levels: the newest layer first. They refine Map. At most
+	// MaxLayers; nil where there is no such picture.
+	Layers []MapLayer
 	// Mode is what a compaction would do now, where the mode of the request, such
 	// as "auto", leaves it open. May be empty.
 	Mode string
@@ -179,6 +186,31 @@ type Fragmentation struct {
 	// would return, such as ErrNoSpace. Nil where none is known. It holds nobody
 	// back: Compact finds out for itself.
 	Obstacle *Error
+}
+
+// MapLayer is one layer of a store, cut into cells by key. All layers have equally
+// many cells: those at one index are the same range of keys, from the smallest
+// keys to the largest, and have in all layers together about as many bytes as
+// any other range.
+type MapLayer struct {
+	// Name is what the engine calls it ("L0"): printable, at most MaxLayerName
+	// bytes, and no two alike.
+	Name string
+	// Bytes is all that the layer takes on the disk.
+	Bytes int64
+	// Cells are at most MaxLayerCells. Their bytes are at most those of the layer:
+	// the rest lies nowhere in particular.
+	Cells []MapCell
+}
+
+// MapCell is what lies in one layer in one range of keys. What its three parts, in
+// percent of Bytes, leave of 100 is what nobody can tell.
+type MapCell struct {
+	// Bytes is 0 where the layer has nothing in the range.
+	Bytes int64
+	// Live is what a reader gets, Garbage what was overwritten or deleted, and
+	// Tombstones what says that something was deleted.
+	Live, Garbage, Tombstones uint8
 }
 
 // Ratio is the share of the allocated bytes that compaction would give back,

@@ -1,10 +1,14 @@
 package sdk
 
 import (
+	"fmt"
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"sync"
+	"unicode"
+	"unicode/utf8"
 )
 
 // boundMap brings a picture into MaxMapCells cells of 0 to 100: too many are
@@ -24,6 +28,43 @@ func boundMap(cells []uint8) []uint8 {
 		bounded[i] = uint8(sum / len(part))
 	}
 	return bounded
+}
+
+// checkLayers says what makes no sense in a picture. It is not mended: whoever
+// draws it would draw something else than was meant.
+func checkLayers(layers []MapLayer) error {
+	if len(layers) > MaxLayers {
+		return fmt.Errorf("%d layers; %d is the most", len(layers), MaxLayers)
+	}
+	names := make(map[string]bool, len(layers))
+	for i, l := range layers {
+		switch {
+		case l.Name == "", len(l.Name) > MaxLayerName, !isPrintable(l.Name):
+			return fmt.Errorf("layer %d is called %.64q, which is not 1 to %d printable bytes", i, l.Name, MaxLayerName)
+		case names[l.Name]:
+			return fmt.Errorf("two layers are called %s", l.Name)
+		case len(l.Cells) != len(layers[0].Cells):
+			return fmt.Errorf("%d cells in layer %s, and %d in %s", len(l.Cells), l.Name, len(layers[0].Cells), layers[0].Name)
+		case len(l.Cells) == 0, len(l.Cells) > MaxLayerCells:
+			return fmt.Errorf("%d cells in layer %s; 1 to %d are allowed", len(l.Cells), l.Name, MaxLayerCells)
+		}
+		names[l.Name] = true
+		left := l.Bytes
+		for n, c := range l.Cells {
+			if c.Bytes < 0 || c.Bytes > left {
+				return fmt.Errorf("%d bytes in cell %d of layer %s, which has %d left of %d", c.Bytes, n, l.Name, left, l.Bytes)
+			}
+			left -= c.Bytes
+			if sum := int(c.Live) + int(c.Garbage) + int(c.Tombstones); sum > 100 {
+				return fmt.Errorf("the parts of cell %d of layer %s are %d percent together", n, l.Name, sum)
+			}
+		}
+	}
+	return nil
+}
+
+func isPrintable(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
 // boundMetrics drops what no JSON number can be, and all beyond MaxMetrics in

@@ -135,7 +135,12 @@ func (c *Client) Fragmentation(ctx context.Context, req FragmentationRequest) (F
 	if err != nil {
 		return Fragmentation{}, c.explain(ctx, doing, err)
 	}
-	return fragmentationFromWire(answer), nil
+	f, err := fragmentationFromWire(answer)
+	if err != nil {
+		return Fragmentation{}, Errorf(ErrInternal, "%s: the picture of the layers that %s sends is wrong: %w", doing, c.peer, err).
+			WithHint("report this to the backend's author")
+	}
+	return f, nil
 }
 
 // Compact compacts. When ctx ends it asks the backend to stop and returns what

@@ -20,7 +20,7 @@ import (
 //   - checks and completes what comes in: options against the schema, mode,
 //     depth, rate limit, path;
 //   - checks and completes what goes out: description, progress that never
-//     runs backwards, bounds of map and metrics, equal digests;
+//     runs backwards, bounds of map and metrics, layers, equal digests;
 //   - gives every error a kind, and turns a panic into ErrInternal with the
 //     stack in the log (hclog.FromContext);
 //   - lets one compaction of a store run at a time, across processes, by a
@@ -118,6 +118,10 @@ func (g *guard) Fragmentation(ctx context.Context, req FragmentationRequest) (Fr
 	}
 	f.Map = boundMap(f.Map)
 	f.Metrics = boundMetrics(f.Metrics)
+	if err := checkLayers(f.Layers); err != nil {
+		return Fragmentation{}, Errorf(ErrInternal, "%s: the picture of the layers is wrong: %w", doing, err).
+			WithHint("report this to the backend's author")
+	}
 	return f, nil
 }
 

@@ -203,11 +203,25 @@ func fragmentationToWire(f Fragmentation) *wringv1.FragmentationResponse {
 	for _, cell := range f.Map {
 		wire.Map = append(wire.Map, uint32(cell))
 	}
+	for _, l := range f.Layers {
+		wire.Layers = append(wire.Layers, layerToWire(l))
+	}
+	return wire
+}
+
+func layerToWire(l MapLayer) *wringv1.MapLayer {
+	wire := &wringv1.MapLayer{Name: utf8String(l.Name), Bytes: l.Bytes}
+	for _, c := range l.Cells {
+		wire.CellBytes = append(wire.CellBytes, c.Bytes)
+		wire.LivePercent = append(wire.LivePercent, uint32(c.Live))
+		wire.GarbagePercent = append(wire.GarbagePercent, uint32(c.Garbage))
+		wire.TombstonePercent = append(wire.TombstonePercent, uint32(c.Tombstones))
+	}
 	return wire
 }
 
 // fragmentationFromWire trusts no bound: the peer may not use this package.
-func fragmentationFromWire(wire *wringv1.FragmentationResponse) Fragmentation {
+func fragmentationFromWire(wire *wringv1.FragmentationResponse) (Fragmentation, error) {
 	f := Fragmentation{
 		TotalBytes:       wire.GetTotalBytes(),
 		AllocatedBytes:   wire.GetAllocatedBytes(),
@@ -225,7 +239,28 @@ func fragmentationFromWire(wire *wringv1.FragmentationResponse) Fragmentation {
 		f.Map = append(f.Map, uint8(min(cell, 100)))
 	}
 	f.Map = boundMap(f.Map)
-	return f
+	for _, l := range wire.GetLayers() {
+		layer, err := layerFromWire(l)
+		if err != nil {
+			return Fragmentation{}, err
+		}
+		f.Layers = append(f.Layers, layer)
+	}
+	return f, checkLayers(f.Layers)
+}
+
+func layerFromWire(wire *wringv1.MapLayer) (MapLayer, error) {
+	bytes, live, garbage, tombstones := wire.GetCellBytes(), wire.GetLivePercent(), wire.GetGarbagePercent(), wire.GetTombstonePercent()
+	if n := len(bytes); len(live) != n || len(garbage) != n || len(tombstones) != n {
+		return MapLayer{}, fmt.Errorf("the bytes, live, garbage and tombstones of layer %.64q are of %d, %d, %d and %d cells",
+			wire.GetName(), n, len(live), len(garbage), len(tombstones))
+	}
+	l := MapLayer{Name: wire.GetName(), Bytes: wire.GetBytes(), Cells: make([]MapCell, len(bytes))}
+	percent := func(n uint32) uint8 { return uint8(min(n, math.MaxUint8)) } // more than 100 stays so
+	for i := range l.Cells {
+		l.Cells[i] = MapCell{Bytes: bytes[i], Live: percent(live[i]), Garbage: percent(garbage[i]), Tombstones: percent(tombstones[i])}
+	}
+	return l, nil
 }
 
 // obstacleFromWire takes a kind that this version does not know for the

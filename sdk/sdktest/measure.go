@@ -68,6 +68,7 @@ func checkFragmentation(t *testing.T, shape Shape, f sdk.Fragmentation, size sdk
 			break
 		}
 	}
+	checkLayers(t, shape, f, dir)
 	if len(f.Metrics) > sdk.MaxMetrics {
 		t.Errorf("%s: %d metrics; %d is the most", shape, len(f.Metrics), sdk.MaxMetrics)
 	}
@@ -78,6 +79,26 @@ func checkFragmentation(t *testing.T, shape Shape, f sdk.Fragmentation, size sdk
 		if math.IsNaN(v) || math.IsInf(v, 0) {
 			t.Errorf("%s: metric %s is %v", shape, name, v)
 		}
+	}
+}
+
+// checkLayers holds layers against the figures beside them. A picture that makes
+// no sense in itself is an error of the measurement already.
+func checkLayers(t *testing.T, shape Shape, f sdk.Fragmentation, dir bool) {
+	t.Helper()
+	var all, live int64
+	for _, l := range f.Layers {
+		all += l.Bytes
+		for _, c := range l.Cells {
+			live += c.Bytes * int64(c.Live) / 100
+		}
+	}
+	// A directory may have grown while it was measured.
+	if most := max(f.TotalBytes, f.AllocatedBytes); all > most && !(dir && near(all, most, 0.05)) {
+		t.Errorf("%s: the layers have %d bytes, and the store %d", shape, all, most)
+	}
+	if live > f.LiveBytes && !near(live, f.LiveBytes, 0.05) {
+		t.Errorf("%s: %d bytes of the layers are live, and %d of the store", shape, live, f.LiveBytes)
 	}
 }
 

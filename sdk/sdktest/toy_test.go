@@ -87,6 +87,7 @@ func (b toy) Fragmentation(ctx context.Context, req sdk.FragmentationRequest) (s
 		LiveBytes: size.TotalBytes - dead, ReclaimableBytes: dead,
 		Method: sdk.MethodExact, Metrics: map[string]float64{"slots": float64(slots)},
 	}
+	f.Layers = b.layers(len(live), slots)
 	if req.Mode == "auto" && b.flaw != "conceals_its_mode" {
 		f.Mode, f.Note = "rewrite", "toys know nothing else"
 	}
@@ -97,6 +98,28 @@ func (b toy) Fragmentation(ctx context.Context, req sdk.FragmentationRequest) (s
 		f.ReclaimableBytes = size.AllocatedBytes
 	}
 	return f, nil
+}
+
+// layers are one of slots, and one for the magic that has nothing in particular.
+func (b toy) layers(live, slots int) []sdk.MapLayer {
+	cell := sdk.MapCell{Bytes: int64(slots) * slotSize}
+	if slots > 0 {
+		cell.Live = uint8(100 * live / slots)
+		cell.Garbage = 100 - cell.Live
+	}
+	layers := []sdk.MapLayer{
+		{Name: "magic", Bytes: int64(len(magic)), Cells: []sdk.MapCell{{}}},
+		{Name: "slots", Bytes: cell.Bytes, Cells: []sdk.MapCell{cell}},
+	}
+	switch b.flaw {
+	case "draws_more_than_there_is":
+		layers[0].Bytes += 1 << 30
+	case "draws_the_dead_alive":
+		layers[1].Cells[0].Live, layers[1].Cells[0].Garbage = 100, 0
+	case "draws_uneven_layers":
+		layers[1].Cells = append(layers[1].Cells, sdk.MapCell{})
+	}
+	return layers
 }
 
 func (b toy) Compact(ctx context.Context, req sdk.CompactRequest, report func(sdk.Progress)) (_ sdk.CompactResult, err error) {

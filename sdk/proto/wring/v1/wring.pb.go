@@ -852,7 +852,11 @@ type FragmentationResponse struct {
 	// A sentence for people that says why; may be empty.
 	Note string `protobuf:"bytes,9,opt,name=note,proto3" json:"note,omitempty"`
 	// Absent where nothing is known to stand in the way of a compaction.
-	Obstacle      *Obstacle `protobuf:"bytes,10,opt,name=obstacle,proto3" json:"obstacle,omitempty"`
+	Obstacle *Obstacle `protobuf:"bytes,10,opt,name=obstacle,proto3" json:"obstacle,omitempty"`
+	// Where the bytes lie in a store that is written in layers, as an LSM tree is
+	// in levels: the newest layer first, at most 32. It refines map; none where the
+	// backend has no such picture.
+	Layers        []*MapLayer `protobuf:"bytes,11,rep,name=layers,proto3" json:"layers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -957,6 +961,110 @@ func (x *FragmentationResponse) GetObstacle() *Obstacle {
 	return nil
 }
 
+func (x *FragmentationResponse) GetLayers() []*MapLayer {
+	if x != nil {
+		return x.Layers
+	}
+	return nil
+}
+
+// MapLayer is one layer of a store, cut into cells by key. The lists have an
+// entry for each cell, and at most 256. All layers have equally many cells: those
+// at one index are the same range of keys, from the smallest keys to the
+// largest, and have in all layers together about as many bytes as any other
+// range.
+type MapLayer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the engine calls it, such as "L0": at most 16 bytes, and no two alike.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// All that the layer takes on the disk.
+	Bytes int64 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// How many of these bytes lie in each cell; 0 where the layer has nothing in
+	// that range. Together at most bytes: the rest lies nowhere in particular.
+	CellBytes []int64 `protobuf:"varint,3,rep,packed,name=cell_bytes,json=cellBytes,proto3" json:"cell_bytes,omitempty"`
+	// Which part of each cell's bytes a reader gets, in percent.
+	LivePercent []uint32 `protobuf:"varint,4,rep,packed,name=live_percent,json=livePercent,proto3" json:"live_percent,omitempty"`
+	// Which part was overwritten or deleted, in percent.
+	GarbagePercent []uint32 `protobuf:"varint,5,rep,packed,name=garbage_percent,json=garbagePercent,proto3" json:"garbage_percent,omitempty"`
+	// Which part says that something was deleted, in percent. The three parts are
+	// at most 100 together: the rest is what nobody can tell.
+	TombstonePercent []uint32 `protobuf:"varint,6,rep,packed,name=tombstone_percent,json=tombstonePercent,proto3" json:"tombstone_percent,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *MapLayer) Reset() {
+	*x = MapLayer{}
+	mi := &file_wring_v1_wring_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MapLayer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MapLayer) ProtoMessage() {}
+
+func (x *MapLayer) ProtoReflect() protoreflect.Message {
+	mi := &file_wring_v1_wring_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MapLayer.ProtoReflect.Descriptor instead.
+func (*MapLayer) Descriptor() ([]byte, []int) {
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *MapLayer) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *MapLayer) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *MapLayer) GetCellBytes() []int64 {
+	if x != nil {
+		return x.CellBytes
+	}
+	return nil
+}
+
+func (x *MapLayer) GetLivePercent() []uint32 {
+	if x != nil {
+		return x.LivePercent
+	}
+	return nil
+}
+
+func (x *MapLayer) GetGarbagePercent() []uint32 {
+	if x != nil {
+		return x.GarbagePercent
+	}
+	return nil
+}
+
+func (x *MapLayer) GetTombstonePercent() []uint32 {
+	if x != nil {
+		return x.TombstonePercent
+	}
+	return nil
+}
+
 // Obstacle is why a compaction could not be done now: the error that it would
 // fail with.
 type Obstacle struct {
@@ -970,7 +1078,7 @@ type Obstacle struct {
 
 func (x *Obstacle) Reset() {
 	*x = Obstacle{}
-	mi := &file_wring_v1_wring_proto_msgTypes[8]
+	mi := &file_wring_v1_wring_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -982,7 +1090,7 @@ func (x *Obstacle) String() string {
 func (*Obstacle) ProtoMessage() {}
 
 func (x *Obstacle) ProtoReflect() protoreflect.Message {
-	mi := &file_wring_v1_wring_proto_msgTypes[8]
+	mi := &file_wring_v1_wring_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -995,7 +1103,7 @@ func (x *Obstacle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Obstacle.ProtoReflect.Descriptor instead.
 func (*Obstacle) Descriptor() ([]byte, []int) {
-	return file_wring_v1_wring_proto_rawDescGZIP(), []int{8}
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Obstacle) GetError() *ErrorDetail {
@@ -1028,7 +1136,7 @@ type CompactRequest struct {
 
 func (x *CompactRequest) Reset() {
 	*x = CompactRequest{}
-	mi := &file_wring_v1_wring_proto_msgTypes[9]
+	mi := &file_wring_v1_wring_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1040,7 +1148,7 @@ func (x *CompactRequest) String() string {
 func (*CompactRequest) ProtoMessage() {}
 
 func (x *CompactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wring_v1_wring_proto_msgTypes[9]
+	mi := &file_wring_v1_wring_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1053,7 +1161,7 @@ func (x *CompactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompactRequest.ProtoReflect.Descriptor instead.
 func (*CompactRequest) Descriptor() ([]byte, []int) {
-	return file_wring_v1_wring_proto_rawDescGZIP(), []int{9}
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CompactRequest) GetStore() *Store {
@@ -1102,7 +1210,7 @@ type Limits struct {
 
 func (x *Limits) Reset() {
 	*x = Limits{}
-	mi := &file_wring_v1_wring_proto_msgTypes[10]
+	mi := &file_wring_v1_wring_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1114,7 +1222,7 @@ func (x *Limits) String() string {
 func (*Limits) ProtoMessage() {}
 
 func (x *Limits) ProtoReflect() protoreflect.Message {
-	mi := &file_wring_v1_wring_proto_msgTypes[10]
+	mi := &file_wring_v1_wring_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1127,7 +1235,7 @@ func (x *Limits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limits.ProtoReflect.Descriptor instead.
 func (*Limits) Descriptor() ([]byte, []int) {
-	return file_wring_v1_wring_proto_rawDescGZIP(), []int{10}
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Limits) GetBytesPerSecond() int64 {
@@ -1150,7 +1258,7 @@ type CompactResponse struct {
 
 func (x *CompactResponse) Reset() {
 	*x = CompactResponse{}
-	mi := &file_wring_v1_wring_proto_msgTypes[11]
+	mi := &file_wring_v1_wring_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1162,7 +1270,7 @@ func (x *CompactResponse) String() string {
 func (*CompactResponse) ProtoMessage() {}
 
 func (x *CompactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wring_v1_wring_proto_msgTypes[11]
+	mi := &file_wring_v1_wring_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1175,7 +1283,7 @@ func (x *CompactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompactResponse.ProtoReflect.Descriptor instead.
 func (*CompactResponse) Descriptor() ([]byte, []int) {
-	return file_wring_v1_wring_proto_rawDescGZIP(), []int{11}
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CompactResponse) GetEvent() isCompactResponse_Event {
@@ -1239,7 +1347,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_wring_v1_wring_proto_msgTypes[12]
+	mi := &file_wring_v1_wring_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1251,7 +1359,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_wring_v1_wring_proto_msgTypes[12]
+	mi := &file_wring_v1_wring_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1264,7 +1372,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_wring_v1_wring_proto_rawDescGZIP(), []int{12}
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Progress) GetPhase() string {
@@ -1332,7 +1440,7 @@ type CompactResult struct {
 
 func (x *CompactResult) Reset() {
 	*x = CompactResult{}
-	mi := &file_wring_v1_wring_proto_msgTypes[13]
+	mi := &file_wring_v1_wring_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1344,7 +1452,7 @@ func (x *CompactResult) String() string {
 func (*CompactResult) ProtoMessage() {}
 
 func (x *CompactResult) ProtoReflect() protoreflect.Message {
-	mi := &file_wring_v1_wring_proto_msgTypes[13]
+	mi := &file_wring_v1_wring_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1357,7 +1465,7 @@ func (x *CompactResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompactResult.ProtoReflect.Descriptor instead.
 func (*CompactResult) Descriptor() ([]byte, []int) {
-	return file_wring_v1_wring_proto_rawDescGZIP(), []int{13}
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CompactResult) GetBefore() *Size {
@@ -1434,7 +1542,7 @@ type Size struct {
 
 func (x *Size) Reset() {
 	*x = Size{}
-	mi := &file_wring_v1_wring_proto_msgTypes[14]
+	mi := &file_wring_v1_wring_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1446,7 +1554,7 @@ func (x *Size) String() string {
 func (*Size) ProtoMessage() {}
 
 func (x *Size) ProtoReflect() protoreflect.Message {
-	mi := &file_wring_v1_wring_proto_msgTypes[14]
+	mi := &file_wring_v1_wring_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1459,7 +1567,7 @@ func (x *Size) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Size.ProtoReflect.Descriptor instead.
 func (*Size) Descriptor() ([]byte, []int) {
-	return file_wring_v1_wring_proto_rawDescGZIP(), []int{14}
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Size) GetTotalBytes() int64 {
@@ -1492,7 +1600,7 @@ type Verification struct {
 
 func (x *Verification) Reset() {
 	*x = Verification{}
-	mi := &file_wring_v1_wring_proto_msgTypes[15]
+	mi := &file_wring_v1_wring_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1504,7 +1612,7 @@ func (x *Verification) String() string {
 func (*Verification) ProtoMessage() {}
 
 func (x *Verification) ProtoReflect() protoreflect.Message {
-	mi := &file_wring_v1_wring_proto_msgTypes[15]
+	mi := &file_wring_v1_wring_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1517,7 +1625,7 @@ func (x *Verification) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verification.ProtoReflect.Descriptor instead.
 func (*Verification) Descriptor() ([]byte, []int) {
-	return file_wring_v1_wring_proto_rawDescGZIP(), []int{15}
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Verification) GetDigestBefore() string {
@@ -1557,7 +1665,7 @@ type SweepRequest struct {
 
 func (x *SweepRequest) Reset() {
 	*x = SweepRequest{}
-	mi := &file_wring_v1_wring_proto_msgTypes[16]
+	mi := &file_wring_v1_wring_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1569,7 +1677,7 @@ func (x *SweepRequest) String() string {
 func (*SweepRequest) ProtoMessage() {}
 
 func (x *SweepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wring_v1_wring_proto_msgTypes[16]
+	mi := &file_wring_v1_wring_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1582,7 +1690,7 @@ func (x *SweepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SweepRequest.ProtoReflect.Descriptor instead.
 func (*SweepRequest) Descriptor() ([]byte, []int) {
-	return file_wring_v1_wring_proto_rawDescGZIP(), []int{16}
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SweepRequest) GetStore() *Store {
@@ -1602,7 +1710,7 @@ type SweepResponse struct {
 
 func (x *SweepResponse) Reset() {
 	*x = SweepResponse{}
-	mi := &file_wring_v1_wring_proto_msgTypes[17]
+	mi := &file_wring_v1_wring_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1614,7 +1722,7 @@ func (x *SweepResponse) String() string {
 func (*SweepResponse) ProtoMessage() {}
 
 func (x *SweepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wring_v1_wring_proto_msgTypes[17]
+	mi := &file_wring_v1_wring_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1627,7 +1735,7 @@ func (x *SweepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SweepResponse.ProtoReflect.Descriptor instead.
 func (*SweepResponse) Descriptor() ([]byte, []int) {
-	return file_wring_v1_wring_proto_rawDescGZIP(), []int{17}
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SweepResponse) GetRemoved() []string {
@@ -1645,7 +1753,7 @@ type ListStoresRequest struct {
 
 func (x *ListStoresRequest) Reset() {
 	*x = ListStoresRequest{}
-	mi := &file_wring_v1_wring_proto_msgTypes[18]
+	mi := &file_wring_v1_wring_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1657,7 +1765,7 @@ func (x *ListStoresRequest) String() string {
 func (*ListStoresRequest) ProtoMessage() {}
 
 func (x *ListStoresRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wring_v1_wring_proto_msgTypes[18]
+	mi := &file_wring_v1_wring_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1670,7 +1778,7 @@ func (x *ListStoresRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStoresRequest.ProtoReflect.Descriptor instead.
 func (*ListStoresRequest) Descriptor() ([]byte, []int) {
-	return file_wring_v1_wring_proto_rawDescGZIP(), []int{18}
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{19}
 }
 
 type ListStoresResponse struct {
@@ -1682,7 +1790,7 @@ type ListStoresResponse struct {
 
 func (x *ListStoresResponse) Reset() {
 	*x = ListStoresResponse{}
-	mi := &file_wring_v1_wring_proto_msgTypes[19]
+	mi := &file_wring_v1_wring_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1694,7 +1802,7 @@ func (x *ListStoresResponse) String() string {
 func (*ListStoresResponse) ProtoMessage() {}
 
 func (x *ListStoresResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wring_v1_wring_proto_msgTypes[19]
+	mi := &file_wring_v1_wring_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1707,7 +1815,7 @@ func (x *ListStoresResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStoresResponse.ProtoReflect.Descriptor instead.
 func (*ListStoresResponse) Descriptor() ([]byte, []int) {
-	return file_wring_v1_wring_proto_rawDescGZIP(), []int{19}
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListStoresResponse) GetStores() []*Store {
@@ -1727,7 +1835,7 @@ type CancelRequest struct {
 
 func (x *CancelRequest) Reset() {
 	*x = CancelRequest{}
-	mi := &file_wring_v1_wring_proto_msgTypes[20]
+	mi := &file_wring_v1_wring_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1739,7 +1847,7 @@ func (x *CancelRequest) String() string {
 func (*CancelRequest) ProtoMessage() {}
 
 func (x *CancelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wring_v1_wring_proto_msgTypes[20]
+	mi := &file_wring_v1_wring_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1752,7 +1860,7 @@ func (x *CancelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequest.ProtoReflect.Descriptor instead.
 func (*CancelRequest) Descriptor() ([]byte, []int) {
-	return file_wring_v1_wring_proto_rawDescGZIP(), []int{20}
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CancelRequest) GetCallId() string {
@@ -1773,7 +1881,7 @@ type CancelResponse struct {
 
 func (x *CancelResponse) Reset() {
 	*x = CancelResponse{}
-	mi := &file_wring_v1_wring_proto_msgTypes[21]
+	mi := &file_wring_v1_wring_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1785,7 +1893,7 @@ func (x *CancelResponse) String() string {
 func (*CancelResponse) ProtoMessage() {}
 
 func (x *CancelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wring_v1_wring_proto_msgTypes[21]
+	mi := &file_wring_v1_wring_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1798,7 +1906,7 @@ func (x *CancelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelResponse.ProtoReflect.Descriptor instead.
 func (*CancelResponse) Descriptor() ([]byte, []int) {
-	return file_wring_v1_wring_proto_rawDescGZIP(), []int{21}
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CancelResponse) GetFound() bool {
@@ -1820,7 +1928,7 @@ type AdjustRequest struct {
 
 func (x *AdjustRequest) Reset() {
 	*x = AdjustRequest{}
-	mi := &file_wring_v1_wring_proto_msgTypes[22]
+	mi := &file_wring_v1_wring_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1832,7 +1940,7 @@ func (x *AdjustRequest) String() string {
 func (*AdjustRequest) ProtoMessage() {}
 
 func (x *AdjustRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wring_v1_wring_proto_msgTypes[22]
+	mi := &file_wring_v1_wring_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1845,7 +1953,7 @@ func (x *AdjustRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdjustRequest.ProtoReflect.Descriptor instead.
 func (*AdjustRequest) Descriptor() ([]byte, []int) {
-	return file_wring_v1_wring_proto_rawDescGZIP(), []int{22}
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *AdjustRequest) GetCallId() string {
@@ -1873,7 +1981,7 @@ type AdjustResponse struct {
 
 func (x *AdjustResponse) Reset() {
 	*x = AdjustResponse{}
-	mi := &file_wring_v1_wring_proto_msgTypes[23]
+	mi := &file_wring_v1_wring_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1885,7 +1993,7 @@ func (x *AdjustResponse) String() string {
 func (*AdjustResponse) ProtoMessage() {}
 
 func (x *AdjustResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wring_v1_wring_proto_msgTypes[23]
+	mi := &file_wring_v1_wring_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1898,7 +2006,7 @@ func (x *AdjustResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdjustResponse.ProtoReflect.Descriptor instead.
 func (*AdjustResponse) Descriptor() ([]byte, []int) {
-	return file_wring_v1_wring_proto_rawDescGZIP(), []int{23}
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *AdjustResponse) GetFound() bool {
@@ -1922,7 +2030,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_wring_v1_wring_proto_msgTypes[24]
+	mi := &file_wring_v1_wring_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1934,7 +2042,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_wring_v1_wring_proto_msgTypes[24]
+	mi := &file_wring_v1_wring_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1947,7 +2055,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_wring_v1_wring_proto_rawDescGZIP(), []int{24}
+	return file_wring_v1_wring_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ErrorDetail) GetKind() ErrorKind {
@@ -2019,7 +2127,7 @@ const file_wring_v1_wring_proto_rawDesc = "" +
 	"\x05store\x18\x01 \x01(\v2\x0f.wring.v1.StoreR\x05store\x12%\n" +
 	"\x05depth\x18\x02 \x01(\x0e2\x0f.wring.v1.DepthR\x05depth\x121\n" +
 	"\aoptions\x18\x03 \x01(\v2\x17.google.protobuf.StructR\aoptions\x12\x12\n" +
-	"\x04mode\x18\x04 \x01(\tR\x04mode\"\xc5\x03\n" +
+	"\x04mode\x18\x04 \x01(\tR\x04mode\"\xf1\x03\n" +
 	"\x15FragmentationResponse\x12\x1f\n" +
 	"\vtotal_bytes\x18\x01 \x01(\x03R\n" +
 	"totalBytes\x12'\n" +
@@ -2033,10 +2141,19 @@ const file_wring_v1_wring_proto_rawDesc = "" +
 	"\x04mode\x18\b \x01(\tR\x04mode\x12\x12\n" +
 	"\x04note\x18\t \x01(\tR\x04note\x12.\n" +
 	"\bobstacle\x18\n" +
-	" \x01(\v2\x12.wring.v1.ObstacleR\bobstacle\x1a:\n" +
+	" \x01(\v2\x12.wring.v1.ObstacleR\bobstacle\x12*\n" +
+	"\x06layers\x18\v \x03(\v2\x12.wring.v1.MapLayerR\x06layers\x1a:\n" +
 	"\fMetricsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"Q\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\xcc\x01\n" +
+	"\bMapLayer\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x03R\x05bytes\x12\x1d\n" +
+	"\n" +
+	"cell_bytes\x18\x03 \x03(\x03R\tcellBytes\x12!\n" +
+	"\flive_percent\x18\x04 \x03(\rR\vlivePercent\x12'\n" +
+	"\x0fgarbage_percent\x18\x05 \x03(\rR\x0egarbagePercent\x12+\n" +
+	"\x11tombstone_percent\x18\x06 \x03(\rR\x10tombstonePercent\"Q\n" +
 	"\bObstacle\x12+\n" +
 	"\x05error\x18\x01 \x01(\v2\x15.wring.v1.ErrorDetailR\x05error\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\"\xc1\x01\n" +
@@ -2155,7 +2272,7 @@ func file_wring_v1_wring_proto_rawDescGZIP() []byte {
 }
 
 var file_wring_v1_wring_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_wring_v1_wring_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_wring_v1_wring_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_wring_v1_wring_proto_goTypes = []any{
 	(OptionType)(0),               // 0: wring.v1.OptionType
 	(Depth)(0),                    // 1: wring.v1.Depth
@@ -2169,71 +2286,73 @@ var file_wring_v1_wring_proto_goTypes = []any{
 	(*Signature)(nil),             // 9: wring.v1.Signature
 	(*FragmentationRequest)(nil),  // 10: wring.v1.FragmentationRequest
 	(*FragmentationResponse)(nil), // 11: wring.v1.FragmentationResponse
-	(*Obstacle)(nil),              // 12: wring.v1.Obstacle
-	(*CompactRequest)(nil),        // 13: wring.v1.CompactRequest
-	(*Limits)(nil),                // 14: wring.v1.Limits
-	(*CompactResponse)(nil),       // 15: wring.v1.CompactResponse
-	(*Progress)(nil),              // 16: wring.v1.Progress
-	(*CompactResult)(nil),         // 17: wring.v1.CompactResult
-	(*Size)(nil),                  // 18: wring.v1.Size
-	(*Verification)(nil),          // 19: wring.v1.Verification
-	(*SweepRequest)(nil),          // 20: wring.v1.SweepRequest
-	(*SweepResponse)(nil),         // 21: wring.v1.SweepResponse
-	(*ListStoresRequest)(nil),     // 22: wring.v1.ListStoresRequest
-	(*ListStoresResponse)(nil),    // 23: wring.v1.ListStoresResponse
-	(*CancelRequest)(nil),         // 24: wring.v1.CancelRequest
-	(*CancelResponse)(nil),        // 25: wring.v1.CancelResponse
-	(*AdjustRequest)(nil),         // 26: wring.v1.AdjustRequest
-	(*AdjustResponse)(nil),        // 27: wring.v1.AdjustResponse
-	(*ErrorDetail)(nil),           // 28: wring.v1.ErrorDetail
-	nil,                           // 29: wring.v1.FragmentationResponse.MetricsEntry
-	(*structpb.Value)(nil),        // 30: google.protobuf.Value
-	(*structpb.Struct)(nil),       // 31: google.protobuf.Struct
+	(*MapLayer)(nil),              // 12: wring.v1.MapLayer
+	(*Obstacle)(nil),              // 13: wring.v1.Obstacle
+	(*CompactRequest)(nil),        // 14: wring.v1.CompactRequest
+	(*Limits)(nil),                // 15: wring.v1.Limits
+	(*CompactResponse)(nil),       // 16: wring.v1.CompactResponse
+	(*Progress)(nil),              // 17: wring.v1.Progress
+	(*CompactResult)(nil),         // 18: wring.v1.CompactResult
+	(*Size)(nil),                  // 19: wring.v1.Size
+	(*Verification)(nil),          // 20: wring.v1.Verification
+	(*SweepRequest)(nil),          // 21: wring.v1.SweepRequest
+	(*SweepResponse)(nil),         // 22: wring.v1.SweepResponse
+	(*ListStoresRequest)(nil),     // 23: wring.v1.ListStoresRequest
+	(*ListStoresResponse)(nil),    // 24: wring.v1.ListStoresResponse
+	(*CancelRequest)(nil),         // 25: wring.v1.CancelRequest
+	(*CancelResponse)(nil),        // 26: wring.v1.CancelResponse
+	(*AdjustRequest)(nil),         // 27: wring.v1.AdjustRequest
+	(*AdjustResponse)(nil),        // 28: wring.v1.AdjustResponse
+	(*ErrorDetail)(nil),           // 29: wring.v1.ErrorDetail
+	nil,                           // 30: wring.v1.FragmentationResponse.MetricsEntry
+	(*structpb.Value)(nil),        // 31: google.protobuf.Value
+	(*structpb.Struct)(nil),       // 32: google.protobuf.Struct
 }
 var file_wring_v1_wring_proto_depIdxs = []int32{
 	7,  // 0: wring.v1.DescribeResponse.capabilities:type_name -> wring.v1.Capabilities
 	8,  // 1: wring.v1.DescribeResponse.options:type_name -> wring.v1.Option
 	9,  // 2: wring.v1.DescribeResponse.signatures:type_name -> wring.v1.Signature
 	0,  // 3: wring.v1.Option.type:type_name -> wring.v1.OptionType
-	30, // 4: wring.v1.Option.default:type_name -> google.protobuf.Value
+	31, // 4: wring.v1.Option.default:type_name -> google.protobuf.Value
 	4,  // 5: wring.v1.FragmentationRequest.store:type_name -> wring.v1.Store
 	1,  // 6: wring.v1.FragmentationRequest.depth:type_name -> wring.v1.Depth
-	31, // 7: wring.v1.FragmentationRequest.options:type_name -> google.protobuf.Struct
+	32, // 7: wring.v1.FragmentationRequest.options:type_name -> google.protobuf.Struct
 	2,  // 8: wring.v1.FragmentationResponse.method:type_name -> wring.v1.Method
-	29, // 9: wring.v1.FragmentationResponse.metrics:type_name -> wring.v1.FragmentationResponse.MetricsEntry
-	12, // 10: wring.v1.FragmentationResponse.obstacle:type_name -> wring.v1.Obstacle
-	28, // 11: wring.v1.Obstacle.error:type_name -> wring.v1.ErrorDetail
-	4,  // 12: wring.v1.CompactRequest.store:type_name -> wring.v1.Store
-	14, // 13: wring.v1.CompactRequest.limits:type_name -> wring.v1.Limits
-	31, // 14: wring.v1.CompactRequest.options:type_name -> google.protobuf.Struct
-	16, // 15: wring.v1.CompactResponse.progress:type_name -> wring.v1.Progress
-	17, // 16: wring.v1.CompactResponse.result:type_name -> wring.v1.CompactResult
-	18, // 17: wring.v1.CompactResult.before:type_name -> wring.v1.Size
-	18, // 18: wring.v1.CompactResult.after:type_name -> wring.v1.Size
-	19, // 19: wring.v1.CompactResult.verification:type_name -> wring.v1.Verification
-	4,  // 20: wring.v1.SweepRequest.store:type_name -> wring.v1.Store
-	4,  // 21: wring.v1.ListStoresResponse.stores:type_name -> wring.v1.Store
-	14, // 22: wring.v1.AdjustRequest.limits:type_name -> wring.v1.Limits
-	3,  // 23: wring.v1.ErrorDetail.kind:type_name -> wring.v1.ErrorKind
-	5,  // 24: wring.v1.BackendService.Describe:input_type -> wring.v1.DescribeRequest
-	10, // 25: wring.v1.BackendService.Fragmentation:input_type -> wring.v1.FragmentationRequest
-	13, // 26: wring.v1.BackendService.Compact:input_type -> wring.v1.CompactRequest
-	20, // 27: wring.v1.BackendService.Sweep:input_type -> wring.v1.SweepRequest
-	22, // 28: wring.v1.BackendService.ListStores:input_type -> wring.v1.ListStoresRequest
-	24, // 29: wring.v1.BackendService.Cancel:input_type -> wring.v1.CancelRequest
-	26, // 30: wring.v1.BackendService.Adjust:input_type -> wring.v1.AdjustRequest
-	6,  // 31: wring.v1.BackendService.Describe:output_type -> wring.v1.DescribeResponse
-	11, // 32: wring.v1.BackendService.Fragmentation:output_type -> wring.v1.FragmentationResponse
-	15, // 33: wring.v1.BackendService.Compact:output_type -> wring.v1.CompactResponse
-	21, // 34: wring.v1.BackendService.Sweep:output_type -> wring.v1.SweepResponse
-	23, // 35: wring.v1.BackendService.ListStores:output_type -> wring.v1.ListStoresResponse
-	25, // 36: wring.v1.BackendService.Cancel:output_type -> wring.v1.CancelResponse
-	27, // 37: wring.v1.BackendService.Adjust:output_type -> wring.v1.AdjustResponse
-	31, // [31:38] is the sub-list for method output_type
-	24, // [24:31] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	30, // 9: wring.v1.FragmentationResponse.metrics:type_name -> wring.v1.FragmentationResponse.MetricsEntry
+	13, // 10: wring.v1.FragmentationResponse.obstacle:type_name -> wring.v1.Obstacle
+	12, // 11: wring.v1.FragmentationResponse.layers:type_name -> wring.v1.MapLayer
+	29, // 12: wring.v1.Obstacle.error:type_name -> wring.v1.ErrorDetail
+	4,  // 13: wring.v1.CompactRequest.store:type_name -> wring.v1.Store
+	15, // 14: wring.v1.CompactRequest.limits:type_name -> wring.v1.Limits
+	32, // 15: wring.v1.CompactRequest.options:type_name -> google.protobuf.Struct
+	17, // 16: wring.v1.CompactResponse.progress:type_name -> wring.v1.Progress
+	18, // 17: wring.v1.CompactResponse.result:type_name -> wring.v1.CompactResult
+	19, // 18: wring.v1.CompactResult.before:type_name -> wring.v1.Size
+	19, // 19: wring.v1.CompactResult.after:type_name -> wring.v1.Size
+	20, // 20: wring.v1.CompactResult.verification:type_name -> wring.v1.Verification
+	4,  // 21: wring.v1.SweepRequest.store:type_name -> wring.v1.Store
+	4,  // 22: wring.v1.ListStoresResponse.stores:type_name -> wring.v1.Store
+	15, // 23: wring.v1.AdjustRequest.limits:type_name -> wring.v1.Limits
+	3,  // 24: wring.v1.ErrorDetail.kind:type_name -> wring.v1.ErrorKind
+	5,  // 25: wring.v1.BackendService.Describe:input_type -> wring.v1.DescribeRequest
+	10, // 26: wring.v1.BackendService.Fragmentation:input_type -> wring.v1.FragmentationRequest
+	14, // 27: wring.v1.BackendService.Compact:input_type -> wring.v1.CompactRequest
+	21, // 28: wring.v1.BackendService.Sweep:input_type -> wring.v1.SweepRequest
+	23, // 29: wring.v1.BackendService.ListStores:input_type -> wring.v1.ListStoresRequest
+	25, // 30: wring.v1.BackendService.Cancel:input_type -> wring.v1.CancelRequest
+	27, // 31: wring.v1.BackendService.Adjust:input_type -> wring.v1.AdjustRequest
+	6,  // 32: wring.v1.BackendService.Describe:output_type -> wring.v1.DescribeResponse
+	11, // 33: wring.v1.BackendService.Fragmentation:output_type -> wring.v1.FragmentationResponse
+	16, // 34: wring.v1.BackendService.Compact:output_type -> wring.v1.CompactResponse
+	22, // 35: wring.v1.BackendService.Sweep:output_type -> wring.v1.SweepResponse
+	24, // 36: wring.v1.BackendService.ListStores:output_type -> wring.v1.ListStoresResponse
+	26, // 37: wring.v1.BackendService.Cancel:output_type -> wring.v1.CancelResponse
+	28, // 38: wring.v1.BackendService.Adjust:output_type -> wring.v1.AdjustResponse
+	32, // [32:39] is the sub-list for method output_type
+	25, // [25:32] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_wring_v1_wring_proto_init() }
@@ -2242,7 +2361,7 @@ func file_wring_v1_wring_proto_init() {
 		return
 	}
 	file_wring_v1_wring_proto_msgTypes[4].OneofWrappers = []any{}
-	file_wring_v1_wring_proto_msgTypes[11].OneofWrappers = []any{
+	file_wring_v1_wring_proto_msgTypes[12].OneofWrappers = []any{
 		(*CompactResponse_Progress)(nil),
 		(*CompactResponse_Result)(nil),
 	}
@@ -2252,7 +2371,7 @@ func file_wring_v1_wring_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wring_v1_wring_proto_rawDesc), len(file_wring_v1_wring_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   26,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

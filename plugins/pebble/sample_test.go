@@ -77,6 +77,9 @@ func TestLogAlone(t *testing.T) {
 		t.Fatalf("the store has %d pending writes and tables", v.pending.Writes)
 	}
 	f := measure(t, path, sdk.DepthSampled)
+	if f.Map != nil || f.Layers != nil {
+		t.Errorf("there is a picture of no table: %v, %v", f.Map, f.Layers)
+	}
 	result := compact(t, path)
 	// Without a table to learn from, the writes count as not compressible.
 	if f.ReclaimableBytes <= 0 || f.ReclaimableBytes > result.ReclaimedBytes {
@@ -108,9 +111,21 @@ func TestMap(t *testing.T) {
 	if left, right := mean(f.Map[:n*4/10]), mean(f.Map[n*6/10:]); left > 15 || right < 85 {
 		t.Errorf("the left of the map is %d %% full and the right %d %%, want it empty and full", left, right)
 	}
-	after := func() []uint8 { compact(t, path); return measure(t, path, sdk.DepthQuick).Map }()
-	if mean(after) != 100 {
-		t.Errorf("after compaction the map is %d %% full", mean(after))
+	if len(f.Layers) != 2 || f.Layers[0].Name != "L0" || f.Layers[1].Name != "L6" {
+		t.Errorf("layers %+v, want the tombstone's and what it deletes", f.Layers)
+	}
+	compact(t, path)
+	after := measure(t, path, sdk.DepthQuick)
+	if mean(after.Map) != 100 {
+		t.Errorf("after compaction the map is %d %% full", mean(after.Map))
+	}
+	if len(after.Layers) != 1 || after.Layers[0].Bytes != int64(after.Metrics["table_bytes"]) {
+		t.Fatalf("after compaction the layers are %+v, and there are %v bytes of tables", after.Layers, after.Metrics["table_bytes"])
+	}
+	for i, c := range after.Layers[0].Cells {
+		if c.Live != 100 || c.Bytes == 0 {
+			t.Errorf("after compaction cell %d is %+v", i, c)
+		}
 	}
 }
 
@@ -125,7 +140,7 @@ func TestEmpty(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, depth := range []sdk.Depth{sdk.DepthQuick, sdk.DepthSampled, sdk.DepthExact} {
-		if f := measure(t, path, depth); f.ReclaimableBytes != 0 || f.Map != nil || f.TotalBytes == 0 {
+		if f := measure(t, path, depth); f.ReclaimableBytes != 0 || f.Map != nil || f.Layers != nil || f.TotalBytes == 0 {
 			t.Errorf("%s: %+v", depth, f)
 		}
 	}

@@ -35,8 +35,8 @@ func TestPrediction(t *testing.T) {
 				if off := f.ReclaimableBytes - result.ReclaimedBytes; off > tolerance || off < -tolerance {
 					t.Errorf("%s predicts %d of %d bytes, and %d came back", depth, f.ReclaimableBytes, f.AllocatedBytes, result.ReclaimedBytes)
 				}
-				if len(f.Map) == 0 || f.Metrics["tables"] == 0 {
-					t.Errorf("%s: %d cells, metrics %v", depth, len(f.Map), f.Metrics)
+				if len(f.Map) == 0 || len(f.Layers) == 0 || f.Metrics["tables"] == 0 {
+					t.Errorf("%s: %d cells, %d layers, metrics %v", depth, len(f.Map), len(f.Layers), f.Metrics)
 				}
 			}
 			if again := compact(t, b); !again.NoOp {

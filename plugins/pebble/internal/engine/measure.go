@@ -113,6 +113,11 @@ func (t *Tree) Measure(ctx context.Context, depth sdk.Depth, around Surroundings
 	}
 	f.LiveBytes = max(0, f.AllocatedBytes-f.ReclaimableBytes)
 	f.Map = t.fillMap(all, s)
+	layers, err := t.layers(ctx, all, s)
+	if err != nil {
+		return sdk.Fragmentation{}, err
+	}
+	f.Layers = layers
 	f.Metrics["rewrite_bytes"] = float64(before)
 	f.Metrics["obsolete_log_bytes"] = float64(leftovers.Logs)
 	f.Metrics["obsolete_table_bytes"] = float64(leftovers.Tables)

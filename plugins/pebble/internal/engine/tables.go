@@ -15,6 +15,7 @@ const Bottom = 6
 // Table is a sorted table in the tree.
 type Table struct {
 	Level   int
+	Number  uint64 // of the table
 	Backing uint64 // number of the file, which virtual tables share
 	Size    int64
 	// Blobs is about how many bytes of blob files hold its separated values.
@@ -61,6 +62,7 @@ func ReadLevels(db *pebbledb.DB) ([][]Table, error) {
 		for _, info := range tables {
 			levels[level] = append(levels[level], Table{
 				Level:            level,
+				Number:           uint64(info.FileNum),
 				Backing:          uint64(info.BackingSSTNum),
 				Size:             int64(info.Size),
 				Smallest:         info.Smallest.UserKey,

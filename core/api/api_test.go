@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -61,7 +62,9 @@ func (h *host) Plan(_ context.Context, stores []string) ([]compaction.Plan, erro
 }
 
 func (h *host) Inspect(_ context.Context, store string, depth sdk.Depth, mode string) (compaction.Inspection, error) {
-	return compaction.Inspection{Store: store, Mode: mode, Method: sdk.Method(depth), Map: []int{0, 100}}, h.err
+	return compaction.Inspection{Store: store, Mode: mode, Method: sdk.Method(depth), Map: []int{0, 100}, Layers: []compaction.Layer{
+		{Name: "L0", Bytes: 7, CellBytes: []int64{7}, LivePercent: []int{60}, GarbagePercent: []int{30}, TombstonePercent: []int{10}},
+	}}, h.err
 }
 
 func (h *host) Compact(ctx context.Context, req api.CompactRequest) (history.Run, error) {
@@ -131,6 +134,9 @@ func TestAnswersArriveWhole(t *testing.T) {
 	inspection, err := c.Inspect(ctx, "with space & more", sdk.DepthExact, "re write")
 	if err != nil || inspection.Store != "with space & more" || inspection.Method != "exact" || inspection.Mode != "re write" || !slices.Equal(inspection.Map, []int{0, 100}) {
 		t.Errorf("Inspect() = %+v, %v", inspection, err)
+	}
+	if sent, _ := h.Inspect(ctx, "", "", ""); !reflect.DeepEqual(inspection.Layers, sent.Layers) {
+		t.Errorf("layers %+v, want %+v", inspection.Layers, sent.Layers)
 	}
 	runs, err := c.Runs(ctx, 3)
 	if err != nil || len(runs) != 3 {

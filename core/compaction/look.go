@@ -271,6 +271,7 @@ func inspection(a *access, f sdk.Fragmentation) Inspection {
 		TotalBytes: f.TotalBytes, AllocatedBytes: f.AllocatedBytes, LiveBytes: f.LiveBytes,
 		ReclaimableBytes: f.ReclaimableBytes, Ratio: f.Ratio(), Method: f.Method,
 		Mode: f.Mode, Note: f.Note, Metrics: f.Metrics, Map: make([]int, len(f.Map)),
+		Layers: layersOf(f.Layers),
 	}
 	if f.Obstacle != nil {
 		i.Obstacle = &Obstacle{Error: f.Obstacle.Error(), Hint: f.Obstacle.Hint}

@@ -336,6 +336,7 @@ func TestInspect(t *testing.T) {
 			}
 			f := fragmented
 			f.Map = []uint8{0, 100, 50}
+			f.Layers = []sdk.MapLayer{{Name: "L0", Bytes: 9, Cells: []sdk.MapCell{{Bytes: 2, Tombstones: 90, Live: 10}, {Bytes: 7, Live: 60, Garbage: 30}}}}
 			return f, nil
 		}}
 		store := w.store("a", b)
@@ -345,13 +346,17 @@ func TestInspect(t *testing.T) {
 		}
 		document, err := json.Marshal(got)
 		want := `{"store":"a","plugin":"fake","engine":"Fake","path":"` + store.Path + `","total_bytes":25165824,"allocated_bytes":20971520,` +
-			`"live_bytes":8388608,"reclaimable_bytes":12582912,"ratio":0.6,"method":"sampled","metrics":{},"map":[0,100,50]}`
+			`"live_bytes":8388608,"reclaimable_bytes":12582912,"ratio":0.6,"method":"sampled","metrics":{},"map":[0,100,50],` +
+			`"layers":[{"name":"L0","bytes":9,"cell_bytes":[2,7],"live_percent":[10,60],"garbage_percent":[0,30],"tombstone_percent":[90,0]}]}`
 		if err != nil || string(document) != want {
 			t.Errorf("got  %s (%v)\nwant %s", document, err, want)
 		}
 		got, err = w.runner.Inspect(t.Context(), w.store("chosen", chooses()), "")
 		if err != nil || got.Mode != "rewrite" || got.Note != "there is room" {
 			t.Errorf("mode %q: %s (%v)", got.Mode, got.Note, err)
+		}
+		if got.Layers == nil || len(got.Layers) > 0 {
+			t.Errorf("layers of a store without any: %v, want an empty list", got.Layers)
 		}
 
 		if _, err := w.runner.Inspect(t.Context(), w.store("b", &backend{fragmentation: measures(errCorrupt)}), ""); !errors.Is(err, sdk.ErrCorrupt) || sdk.HintOf(err) == "" {

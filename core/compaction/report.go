@@ -29,10 +29,41 @@ type Inspection struct {
 	Metrics  map[string]float64 `json:"metrics"`
 	// Map is how full consecutive equal parts of the store are, 0 to 100.
 	Map []int `json:"map"`
+	// Layers are what lies where in a store that is written in layers, as an LSM
+	// tree is in levels: the newest first. Empty for others.
+	Layers []Layer `json:"layers"`
 
 	// Error and Hint are set instead of the figures when measuring failed.
 	Error string `json:"error,omitempty"`
 	Hint  string `json:"hint,omitempty"`
+}
+
+// Layer is one layer of a store, cut into cells by key. The lists have an entry for
+// each cell, and the cells at one index are the same range of keys in all layers.
+type Layer struct {
+	Name      string  `json:"name"`
+	Bytes     int64   `json:"bytes"`
+	CellBytes []int64 `json:"cell_bytes"`
+	// The parts of each cell's bytes, 0 to 100; what they leave of 100 is not known.
+	LivePercent      []int `json:"live_percent"`
+	GarbagePercent   []int `json:"garbage_percent"`
+	TombstonePercent []int `json:"tombstone_percent"`
+}
+
+// layersOf takes layers apart into lists, which are short in JSON.
+func layersOf(layers []sdk.MapLayer) []Layer {
+	lists := make([]Layer, len(layers))
+	for i, l := range layers {
+		list := &lists[i]
+		list.Name, list.Bytes = l.Name, l.Bytes
+		for _, c := range l.Cells {
+			list.CellBytes = append(list.CellBytes, c.Bytes)
+			list.LivePercent = append(list.LivePercent, int(c.Live))
+			list.GarbagePercent = append(list.GarbagePercent, int(c.Garbage))
+			list.TombstonePercent = append(list.TombstonePercent, int(c.Tombstones))
+		}
+	}
+	return lists
 }
 
 // Obstacle is the error that a compaction would fail with now.

@@ -143,7 +143,11 @@ func printInspection(w io.Writer, i compaction.Inspection, width int) {
 	for _, name := range slices.Sorted(maps.Keys(i.Metrics)) {
 		fmt.Fprintf(w, "  %-24s %s\n", name, metric(name, i.Metrics[name]))
 	}
-	printMap(w, i.Map, width)
+	if len(i.Layers) > 0 {
+		printLayers(w, i.Layers, width)
+	} else {
+		printMap(w, i.Map, width)
+	}
 }
 
 // metric writes a figure by the unit that its name begins or ends with.
@@ -155,36 +159,4 @@ func metric(name string, value float64) string {
 		return percent(value)
 	}
 	return strconv.FormatFloat(value, 'f', -1, 64)
-}
-
-// shades are how full a cell is, from empty to full.
-var shades = []rune(" ░▒▓█")
-
-// printMap draws how full each part of a store is, in rows as wide as the
-// screen takes, up to 64.
-func printMap(w io.Writer, cells []int, width int) {
-	if len(cells) == 0 {
-		return
-	}
-	perRow := max(16, min(64, width-4))
-	fmt.Fprintf(w, "\n  how full each part is (blank: free, %c: full):\n", shades[len(shades)-1])
-	for row := range slices.Chunk(cells, perRow) {
-		line := make([]rune, len(row))
-		for i, percent := range row {
-			line[i] = shade(percent)
-		}
-		fmt.Fprintf(w, "  │%s│\n", string(line))
-	}
-}
-
-// shade keeps the blank for what is quite empty, and the full block for what
-// is nearly full.
-func shade(percent int) rune {
-	switch {
-	case percent <= 0:
-		return shades[0]
-	case percent >= 90:
-		return shades[4]
-	}
-	return shades[1+percent/30]
 }

@@ -123,7 +123,7 @@ func TestLaunchErrors(t *testing.T) {
 		{"newer", "newer", nil, ErrProtocol, []string{"wring 0.9 speaks version 1 of the protocol, fake 1.2.3 speaks versions 2 to 3"}, "update wring 0.9"},
 		{"older", "older", nil, ErrProtocol, []string{"fake 1.2.3 speaks version 0"}, "update fake 1.2.3"},
 		{"long socket directory", "plugin", func(c *LaunchConfig) { c.SocketDir = filepath.Join(dir, strings.Repeat("d", 80)) }, ErrInvalidOption, []string{"at most 65"}, "shorter"},
-		{"public socket directory", "plugin", func(c *LaunchConfig) { c.SocketDir = os.TempDir() }, ErrPermission, []string{"others may write"}, "700"},
+		{"public socket directory", "plugin", func(c *LaunchConfig) { c.SocketDir = publicDir(t) }, ErrPermission, []string{"others may write"}, "700"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.edit == nil {

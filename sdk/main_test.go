@@ -122,6 +122,16 @@ func shortDir(t testing.TB) string {
 	return dir
 }
 
+// publicDir is one like /tmp: others may write to it, and remove what is their own.
+func publicDir(t testing.TB) string {
+	t.Helper()
+	dir := shortDir(t)
+	if err := os.Chmod(dir, 0o777|os.ModeSticky); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 // start launches this binary as a plugin in a role; the test stops it.
 func start(t testing.TB, role string, edit ...func(*LaunchConfig)) (*Process, *Client) {
 	t.Helper()

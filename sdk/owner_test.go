@@ -120,7 +120,7 @@ func TestOwnerRefusesPlaces(t *testing.T) {
 		say    string
 	}{
 		{filepath.Join(public, "s"), ErrPermission, "others may write"},
-		{filepath.Join(os.TempDir(), "s"), ErrPermission, "others may write"},
+		{filepath.Join(publicDir(t), "s"), ErrPermission, "others may write"},
 		{file, ErrInvalidOption, "no socket but a file"},
 		{filepath.Join(file, "s"), ErrNotFound, "not a directory"},
 		{filepath.Join(dir, strings.Repeat("s", 100)), ErrInvalidOption, "a unix socket's may have 103"},

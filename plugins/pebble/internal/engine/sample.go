@@ -104,12 +104,22 @@ func (t *Tree) sampleRegion(ctx context.Context, r Region, share float64) (after
 	}
 	live := float64(sum.live)
 	if share < 1 && sum.physical > 0 {
-		live *= max(1, float64(r.Bytes())/float64(sum.physical))
+		live *= max(1, float64(r.dataBytes())/float64(sum.physical))
 	}
 	if live == 0 {
 		return 0, parts, nil
 	}
 	return int64(live*rate) + tableOverhead, parts, nil
+}
+
+// dataBytes is how much of the region's tables are blocks of keys and values: that is
+// what Pebble counts of a part of a table.
+func (r Region) dataBytes() (n int64) {
+	for _, t := range r.Tables {
+		aside := int64(t.Props.IndexSize+t.Props.FilterSize) + tableOverhead
+		n += max(t.Size/2, t.Size-aside) + t.Blobs
+	}
+	return n
 }
 
 // starts are keys spread over the region by the number of tables, at most limit.

@@ -108,7 +108,9 @@ func (s Spec) withDefaults() Spec {
 // Generate makes the store at path, which must not exist or be empty.
 func Generate(path string, spec Spec) error {
 	spec = spec.withDefaults()
-	db, err := pebbledb.Open(path, spec.options())
+	o := spec.Options()
+	o.ErrorIfExists = true
+	db, err := pebbledb.Open(path, o)
 	if err != nil {
 		return fmt.Errorf("create store %s: %w", path, err)
 	}
@@ -129,8 +131,7 @@ func Generate(path string, spec Spec) error {
 
 // dropLogs opens and closes the store: opening removes what is obsolete.
 func dropLogs(path string, spec Spec) error {
-	o := spec.options()
-	o.ErrorIfExists = false
+	o := spec.Options()
 	o.DisableAutomaticCompactions = true
 	db, err := pebbledb.Open(path, o)
 	if err != nil {
@@ -139,10 +140,11 @@ func dropLogs(path string, spec Spec) error {
 	return db.Close()
 }
 
-func (s Spec) options() *pebbledb.Options {
+// Options are those of the application: the store is made with them.
+func (s Spec) Options() *pebbledb.Options {
+	s = s.withDefaults()
 	o := &pebbledb.Options{
 		FS:                          vfs.Default,
-		ErrorIfExists:               true,
 		FormatMajorVersion:          s.Format,
 		DisableAutomaticCompactions: s.Shape != Churn,
 		L0StopWritesThreshold:       1 << 20,

@@ -115,6 +115,9 @@ func (c *compaction) run(ctx context.Context) (sdk.CompactResult, error) {
 	if err := c.preflight(view, all); err != nil {
 		return result, err
 	}
+	if err := view.settleFilters(ctx, c.bits); err != nil {
+		return result, engine.ReadError("read the filters of", c.path, err)
+	}
 	c.notes = view.notes
 	view.close()
 
@@ -141,7 +144,7 @@ func (c *compaction) run(ctx context.Context) (sdk.CompactResult, error) {
 }
 
 func (c *compaction) viewing() viewing {
-	return viewing{lock: c.lock, once: true, bits: c.bits, traffic: &c.traffic, watch: c.watch}
+	return viewing{lock: c.lock, once: true, traffic: &c.traffic, watch: c.watch}
 }
 
 // worth says whether there is anything that compaction changes.

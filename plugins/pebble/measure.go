@@ -68,7 +68,7 @@ func (b *backend) measureOnce(ctx context.Context, req sdk.FragmentationRequest,
 	if d.logBytes() > replayBytes {
 		hideLogs = true
 	}
-	v, err := b.openView(ctx, d.path, viewing{hideLogs: hideLogs, bits: req.Options.Number(optionFilterBits), watch: w})
+	v, err := b.openView(ctx, d.path, viewing{hideLogs: hideLogs, watch: w})
 	if err != nil {
 		return sdk.Fragmentation{}, err
 	}

@@ -102,7 +102,6 @@ type viewing struct {
 	once bool
 	// hideLogs leaves writes out that are only in the log.
 	hideLogs bool
-	bits     float64  // of filters; 0 for what the tables have
 	traffic  *traffic // may be nil
 	watch    *watch   // may be nil in tests
 }
@@ -138,7 +137,7 @@ func (b *backend) openView(ctx context.Context, path string, as viewing) (*view,
 	options.EventListener = v.events.listener()
 	v.db, err = pebbledb.Open(d.path, options)
 	if err == nil {
-		err = v.load(b, as.bits)
+		err = v.load(b)
 	} else {
 		err = engine.ReadError("open", d.path, err)
 	}
@@ -153,13 +152,12 @@ func (b *backend) openView(ctx context.Context, path string, as viewing) (*view,
 }
 
 // load reads what the view knows of tables and log.
-func (v *view) load(b *backend, chosenBits float64) (err error) {
+func (v *view) load(b *backend) (err error) {
 	v.levels, err = engine.ReadLevels(v.db)
 	if err != nil {
 		return engine.ReadError("read the tables' properties of", v.path, err)
 	}
-	v.notes, err = b.settle(v.own, v.directory, v.levels, chosenBits)
-	if err != nil || v.fs.hideLogs {
+	if err := v.settle(b.config); err != nil || v.fs.hideLogs {
 		return err
 	}
 	v.pending, err = readPending(v.own.logDirs(v.directory), v.fs.replayed, v.own.compare())

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 
 	pebbledb "github.com/cockroachdb/pebble/v2"
@@ -153,53 +152,4 @@ func (b *backend) filterPolicy(name string) pebbledb.FilterPolicy {
 func unknownCode(d directory, what, name, field string) error {
 	return sdk.Errorf(sdk.ErrUnsupported, "%s has the %s %q, which this plugin does not know", d.path, what, name).
 		WithHint("build a plugin that knows it, ten lines that pass Config.%s to the package plugins/pebble (its documentation shows them), or %s", field, letApplication)
-}
-
-// settle completes the options by what only the tables tell, and says what
-// people should know about it.
-func (b *backend) settle(own *ownOptions, d directory, levels [][]engine.Table, chosenBits float64) (notes []string, err error) {
-	if err := b.checkCollectors(d, levels); err != nil {
-		return nil, err
-	}
-	own.parsed.BlockPropertyCollectors = b.config.BlockPropertyCollectors
-	for _, t := range slices.Concat(levels...) {
-		if t.Props.NumValueBlocks > 0 {
-			// Not in the OPTIONS file: the tables show that it was on.
-			own.parsed.Experimental.EnableValueBlocks = func() bool { return true }
-		}
-	}
-	if len(own.bloomLevels) > 0 {
-		bits, source := int(chosenBits), "as the option says"
-		if bits == 0 {
-			bits, source = engine.FilterBits(levels), "as in the tables"
-		}
-		if bits == 0 {
-			bits, source = engine.StandardFilterBits, "the usual number: the store's tables have none yet"
-		}
-		for _, level := range own.bloomLevels {
-			own.parsed.Levels[level].FilterPolicy = bloom.FilterPolicy(bits)
-		}
-		notes = append(notes, fmt.Sprintf("bloom filters have %d bits per key, %s", bits, source))
-	}
-	if len(own.unknown) > 0 {
-		notes = append(notes, fmt.Sprintf("this version of Pebble does not know the settings %s; they stay in OPTIONS",
-			strings.Join(own.unknown, ", ")))
-	}
-	return notes, nil
-}
-
-// checkCollectors refuses tables with block properties that would get lost.
-func (b *backend) checkCollectors(d directory, levels [][]engine.Table) error {
-	known := map[string]bool{"": true, "obsolete-key": true} // the latter is Pebble's own
-	for _, collector := range b.config.BlockPropertyCollectors {
-		known[collector().Name()] = true
-	}
-	for _, t := range slices.Concat(levels...) {
-		for name := range strings.SplitSeq(strings.Trim(t.Props.PropertyCollectorNames, "[]"), ",") {
-			if !known[name] {
-				return unknownCode(d, "block property collector", name, "BlockPropertyCollectors")
-			}
-		}
-	}
-	return nil
 }

@@ -170,7 +170,7 @@ func (t *Tree) metrics() map[string]float64 {
 	if t.Pending != nil {
 		m["unflushed_writes"] = float64(t.Pending.Writes)
 	}
-	if bits := FilterBits(t.Levels); bits > 0 {
+	if bits := FilterBits(t.Levels, t.Comparer); bits > 0 {
 		m["filter_bits_per_key"] = float64(bits)
 	}
 	return m

@@ -79,6 +79,14 @@ func collected(collectors ...func() pebbledb.BlockPropertyCollector) func(*pebbl
 	return func(o *pebbledb.Options) { o.BlockPropertyCollectors = collectors }
 }
 
+// bare leaves the rest to Pebble's defaults.
+var bare = &pebbledb.Comparer{
+	Name:           "test.bare",
+	AbbreviatedKey: pebbledb.DefaultComparer.AbbreviatedKey,
+	Separator:      pebbledb.DefaultComparer.Separator,
+	Successor:      pebbledb.DefaultComparer.Successor,
+}
+
 var fidelities = []fidelity{
 	{name: "oldest format", spoil: func(o *pebbledb.Options) { o.FormatMajorVersion++ }, lost: []string{"OPTIONS", "format"}},
 	{name: "format of virtual tables", spec: pebbletest.Spec{Format: pebbledb.FormatVirtualSSTables},
@@ -88,6 +96,11 @@ var fidelities = []fidelity{
 		spoil: columnar(false), lost: []string{"CompressionStats", "KeySchemaName", "OPTIONS", "TableFormat"}},
 	{name: "newest format", spec: pebbletest.Spec{Format: pebbledb.FormatNewest},
 		spoil: func(o *pebbledb.Options) { o.CacheSize = 77 << 20 }, lost: []string{"OPTIONS"}},
+	{name: "newest format without columns", spec: pebbletest.Spec{Format: pebbledb.FormatNewest, Adjust: columnar(false)},
+		spoil: columnar(true), lost: []string{"CompressionStats", "KeySchemaName", "OPTIONS", "TableFormat"}},
+	{name: "value blocks of oldest format", spec: pebbletest.Spec{Adjust: func(o *pebbledb.Options) {
+		o.Experimental.EnableValueBlocks = func() bool { return true }
+	}}, spoil: func(o *pebbledb.Options) { o.Experimental.EnableValueBlocks = nil }, lost: []string{"TableFormat"}},
 	{name: "key schema", spec: pebbletest.Spec{Format: pebbledb.FormatNewest, Adjust: writtenBy(4)},
 		spoil: writtenBy(16), lost: []string{"KeySchemaName", "OPTIONS"}},
 
@@ -138,6 +151,9 @@ var fidelities = []fidelity{
 		spoil:  func(o *pebbledb.Options) { o.Merger = nil }, lost: []string{"MergerName", "OPTIONS"}},
 	{name: "comparer", spec: pebbletest.Spec{Format: pebbledb.FormatNewest, Adjust: func(o *pebbledb.Options) { o.Comparer = renamed }},
 		config: Config{Comparers: []*pebbledb.Comparer{renamed}},
+		spoil:  func(o *pebbledb.Options) { o.Comparer = nil }, lost: []string{"ComparerName", "KeySchemaName", "OPTIONS"}},
+	{name: "comparer with no more than it needs", spec: pebbletest.Spec{Format: pebbledb.FormatNewest, Adjust: func(o *pebbledb.Options) { o.Comparer = bare }},
+		config: Config{Comparers: []*pebbledb.Comparer{bare}},
 		spoil:  func(o *pebbledb.Options) { o.Comparer = nil }, lost: []string{"ComparerName", "KeySchemaName", "OPTIONS"}},
 	{name: "block property collectors", spec: pebbletest.Spec{Format: pebbledb.FormatVirtualSSTables, Adjust: collected(newOwnProperty)},
 		config: Config{BlockPropertyCollectors: []func() pebbledb.BlockPropertyCollector{newOwnProperty}},

@@ -137,7 +137,7 @@ func (b *backend) openView(ctx context.Context, path string, as viewing) (*view,
 	options.EventListener = v.events.listener()
 	v.db, err = pebbledb.Open(d.path, options)
 	if err == nil {
-		err = v.load(b)
+		err = v.load(ctx, b)
 	} else {
 		err = engine.ReadError("open", d.path, err)
 	}
@@ -152,12 +152,15 @@ func (b *backend) openView(ctx context.Context, path string, as viewing) (*view,
 }
 
 // load reads what the view knows of tables and log.
-func (v *view) load(b *backend) (err error) {
+func (v *view) load(ctx context.Context, b *backend) (err error) {
+	if err := v.checkKeySchemas(ctx); err != nil {
+		return err
+	}
 	v.levels, err = engine.ReadLevels(v.db)
 	if err != nil {
 		return engine.ReadError("read the tables' properties of", v.path, err)
 	}
-	if err := v.settle(b.config); err != nil || v.fs.hideLogs {
+	if err := v.settle(ctx, b.config); err != nil || v.fs.hideLogs {
 		return err
 	}
 	v.pending, err = readPending(v.own.logDirs(v.directory), v.fs.replayed, v.own.compare())

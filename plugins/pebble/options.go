@@ -8,6 +8,8 @@ import (
 
 	pebbledb "github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/sstable"
+	"github.com/cockroachdb/pebble/v2/sstable/block"
 
 	"github.com/wringdb/wring/plugins/pebble/internal/engine"
 	"github.com/wringdb/wring/sdk"
@@ -44,7 +46,11 @@ func (b *backend) readOptions(d directory) (*ownOptions, error) {
 		return nil, pathError(d.options, err)
 	}
 	own := &ownOptions{text: text}
-	if err := own.parsed.Parse(string(text), b.parseHooks(d, own)); err != nil {
+	if err := checkCompression(d, string(text)); err != nil {
+		return nil, err
+	}
+	own.parsed.KeySchemas = sstable.MakeKeySchemas(b.config.KeySchemas...)
+	if err := parse(&own.parsed, string(text), b.parseHooks(d, own)); err != nil {
 		var typed *sdk.Error
 		if errors.As(err, &typed) {
 			return nil, typed
@@ -53,6 +59,7 @@ func (b *backend) readOptions(d directory) (*ownOptions, error) {
 			WithHint("open the store once with its application, which writes the file anew")
 	}
 	own.parsed.FormatMajorVersion = d.format // the file may lag behind
+	b.complete(&own.parsed)
 	if own.parsed.Cleaner != nil && fmt.Sprint(own.parsed.Cleaner) != fmt.Sprint(pebbledb.DeleteCleaner{}) {
 		return nil, sdk.Errorf(sdk.ErrUnsupported, "%s keeps obsolete tables (cleaner %v), so that compacting it gives nothing back",
 			d.path, own.parsed.Cleaner)
@@ -73,6 +80,45 @@ func (b *backend) readOptions(d directory) (*ownOptions, error) {
 		}
 	}
 	return own, nil
+}
+
+// parse is Pebble's own, which panics at some of what a damaged file may say.
+func parse(o *pebbledb.Options, text string, hooks *pebbledb.ParseHooks) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%v", p)
+		}
+	}()
+	return o.Parse(text, hooks)
+}
+
+// complete sets what the file does not have, because it has no place for it or
+// because it leaves out what is not set.
+func (b *backend) complete(o *pebbledb.Options) {
+	if o.KeySchema == "" {
+		o.KeySchemas = nil // from before there were any
+	}
+	if o.Experimental.EnableColumnarBlocks == nil {
+		// Pebble would take it for set.
+		o.Experimental.EnableColumnarBlocks = func() bool { return false }
+	}
+}
+
+// checkCompression refuses what the application made up for itself: the file has
+// only names of compression profiles, and finds by them, in any case of letters,
+// nothing but Pebble's own.
+func checkCompression(d directory, text string) error {
+	for line := range strings.Lines(text) {
+		key, name, _ := strings.Cut(line, "=")
+		if name = strings.TrimSpace(name); strings.TrimSpace(key) != "compression" {
+			continue
+		}
+		if p := block.CompressionProfileByName(name); p == nil || p.Name != name {
+			return sdk.Errorf(sdk.ErrUnsupported, "%s is compressed by the profile %q, which is none of Pebble's as this plugin knows them", d.path, name).
+				WithHint("%s; or, if it is of a newer Pebble, build the plugin on that", letApplication)
+		}
+	}
+	return nil
 }
 
 // checkLogDirectory makes sure that a log kept elsewhere is there: opening the
@@ -99,7 +145,7 @@ func (b *backend) parseHooks(d directory, own *ownOptions) *pebbledb.ParseHooks 
 		NewComparer: func(name string) (*pebbledb.Comparer, error) {
 			for _, c := range b.config.Comparers {
 				if c.Name == name {
-					return c, nil
+					return c.EnsureDefaults(), nil // the key schema gets it as it is
 				}
 			}
 			return nil, unknownCode(d, "comparer", name, "Comparers")
@@ -113,11 +159,6 @@ func (b *backend) parseHooks(d directory, own *ownOptions) *pebbledb.ParseHooks 
 			return nil, unknownCode(d, "merger", name, "Mergers")
 		},
 		NewKeySchema: func(name string) (pebbledb.KeySchema, error) {
-			for _, s := range b.config.KeySchemas {
-				if s.Name == name {
-					return *s, nil
-				}
-			}
 			return pebbledb.KeySchema{}, unknownCode(d, "key schema", name, "KeySchemas")
 		},
 		NewFilterPolicy: func(name string) (pebbledb.FilterPolicy, error) {
@@ -150,6 +191,11 @@ func (b *backend) filterPolicy(name string) pebbledb.FilterPolicy {
 }
 
 func unknownCode(d directory, what, name, field string) error {
-	return sdk.Errorf(sdk.ErrUnsupported, "%s has the %s %q, which this plugin does not know", d.path, what, name).
+	return needsCode(field, "%s has the %s %q, which this plugin does not know", d.path, what, name)
+}
+
+// needsCode is an error for a store that a field of the Config is missing for.
+func needsCode(field, format string, args ...any) error {
+	return sdk.Errorf(sdk.ErrUnsupported, format, args...).
 		WithHint("build a plugin that knows it, ten lines that pass Config.%s to the package plugins/pebble (its documentation shows them), or %s", field, letApplication)
 }

@@ -261,6 +261,8 @@ func TestRefused(t *testing.T) {
 		{"no manifest", store(remove("MANIFEST-*")), sdk.ErrCorrupt, "MANIFEST"},
 		{"no OPTIONS", store(remove("OPTIONS-*")), sdk.ErrUnsupported, "OPTIONS"},
 		{"OPTIONS of garbage", store(edit("OPTIONS-*", func([]byte) []byte { return []byte("[Options]\n  bytes_per_sync=many\n") })), sdk.ErrCorrupt, "OPTIONS"},
+		{"OPTIONS of a level too many", store(setting("[Level \"6\"]", "[Level \"9\"]")), sdk.ErrCorrupt, "OPTIONS"},
+		{"OPTIONS of half a key schema", store(setting("key_schema=DefaultKeySchema(leveldb.BytewiseComparator,16)", "key_schema=DefaultKeySchema(leveldb.BytewiseComparator)")), sdk.ErrCorrupt, "OPTIONS"},
 		{"remote tables", store(func(t *testing.T, path string) {
 			if err := os.WriteFile(filepath.Join(path, "marker.remote-obj-catalog.000001.REMOTE-OBJ-CATALOG-000001"), nil, 0o600); err != nil {
 				t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	pebbledb "github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -16,16 +17,13 @@ import (
 
 // settle completes the options by what only the tables tell, and refuses tables that
 // would lose something. It notes what people should know about.
-func (v *view) settle(config Config) error {
+func (v *view) settle(ctx context.Context, config Config) error {
 	if err := v.checkCollectors(config); err != nil {
 		return err
 	}
 	v.own.parsed.BlockPropertyCollectors = config.BlockPropertyCollectors
-	for _, t := range slices.Concat(v.levels...) {
-		if t.Props.NumValueBlocks > 0 {
-			// Not in the OPTIONS file: the tables show that it was on.
-			v.own.parsed.Experimental.EnableValueBlocks = func() bool { return true }
-		}
+	if err := v.settleValueBlocks(ctx); err != nil {
+		return engine.ReadError("read the newest table of", v.path, err)
 	}
 	if len(v.own.unknown) > 0 {
 		v.notes = append(v.notes, fmt.Sprintf("this version of Pebble does not know the settings %s; they stay in OPTIONS",
@@ -48,6 +46,47 @@ func (v *view) checkCollectors(config Config) error {
 		}
 	}
 	return nil
+}
+
+// checkKeySchemas refuses tables in a layout that is not known: Pebble panics over
+// them, with a lock held.
+func (v *view) checkKeySchemas(ctx context.Context) error {
+	if v.format < pebbledb.FormatColumnarBlocks {
+		return nil
+	}
+	levels, err := v.db.SSTables()
+	if err != nil {
+		return engine.ReadError("list the tables of", v.path, err)
+	}
+	for _, t := range slices.Concat(levels...) {
+		var panicked any
+		err := func() error {
+			defer func() { panicked = recover() }()
+			return v.readTable(ctx, uint64(t.BackingSSTNum), func(vfs.File, *sstable.Reader) error { return nil })
+		}()
+		if panicked != nil {
+			return needsCode("KeySchemas", "%s has a table that this plugin does not know how to read: %v", v.path, panicked)
+		}
+		if err != nil {
+			return engine.ReadError("read a table of", v.path, err)
+		}
+	}
+	return nil
+}
+
+// settleValueBlocks finds out whether tables have values in blocks of their own. The
+// OPTIONS file does not tell; later formats leave no choice.
+func (v *view) settleValueBlocks(ctx context.Context) error {
+	tables := slices.Concat(v.levels...)
+	if v.format.MaxTableFormat() != sstable.TableFormatPebblev3 || len(tables) == 0 {
+		return nil
+	}
+	newest := slices.MaxFunc(tables, byAge)
+	return v.readTable(ctx, newest.Backing, func(_ vfs.File, r *sstable.Reader) error {
+		format, err := r.TableFormat()
+		v.own.parsed.Experimental.EnableValueBlocks = func() bool { return format >= sstable.TableFormatPebblev3 }
+		return err
+	})
 }
 
 // byAge puts the newest table last. Files are numbered in the order of their making.

@@ -77,6 +77,13 @@ type Config struct {
 	// BlockPropertyCollectors are those that the application writes its tables
 	// with: tables that have block properties are rewritten with nothing less.
 	BlockPropertyCollectors []func() pebbledb.BlockPropertyCollector
+	// ShortAttributeExtractor is the application's: values with attributes are
+	// rewritten with nothing less.
+	ShortAttributeExtractor pebbledb.ShortAttributeExtractor
+	// SpanPolicyFunc is the application's, too. Nothing in a store tells that it has
+	// one: without it, ranges that are compressed for speed, or whose values stay with
+	// their keys, are rewritten as all others.
+	SpanPolicyFunc pebbledb.SpanPolicyFunc
 }
 
 // New makes a backend.

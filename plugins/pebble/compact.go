@@ -115,6 +115,15 @@ func (c *compaction) run(ctx context.Context) (sdk.CompactResult, error) {
 	if err := c.preflight(view, all); err != nil {
 		return result, err
 	}
+	if c.config.ShortAttributeExtractor == nil {
+		found, err := view.tree().HasAttributes(ctx)
+		if err != nil {
+			return result, engine.ReadError("look at values of", c.path, err)
+		}
+		if found {
+			return result, attributesError(c.path)
+		}
+	}
 	if err := view.settleFilters(ctx, c.bits); err != nil {
 		return result, engine.ReadError("read the filters of", c.path, err)
 	}
@@ -284,6 +293,11 @@ func (c *compaction) readAgain(ctx context.Context, v *view, total int64) (engin
 	}
 	c.Tell("verify", total, total)
 	return lower.Content(), nil
+}
+
+// attributesError is for values with short attributes, which rewriting would lose.
+func attributesError(path string) error {
+	return needsCode("ShortAttributeExtractor", "%s has values with short attributes, which only its application can find", path)
 }
 
 // differenceError is for what is found too late to be undone.

@@ -102,6 +102,8 @@ func (b *backend) complete(o *pebbledb.Options) {
 		// Pebble would take it for set.
 		o.Experimental.EnableColumnarBlocks = func() bool { return false }
 	}
+	o.Experimental.ShortAttributeExtractor = b.config.ShortAttributeExtractor
+	o.Experimental.SpanPolicyFunc = b.config.SpanPolicyFunc
 }
 
 // checkCompression refuses what the application made up for itself: the file has

@@ -207,7 +207,13 @@ func (c *compaction) compactWindow(ctx context.Context, db *pebbledb.DB, compare
 		return err
 	}
 	stepping.Store(false)
-	return wait()
+	if err := wait(); err != nil {
+		return err
+	}
+	if c.before.Content().Attributes && c.config.ShortAttributeExtractor == nil {
+		return attributesError(c.path) // no more of them than those until here are lost
+	}
+	return nil
 }
 
 func (c *compaction) compactSteps(ctx context.Context, db *pebbledb.DB, comparer *pebbledb.Comparer, w engine.Window, read func() error) error {

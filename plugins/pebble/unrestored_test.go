@@ -1,9 +1,11 @@
 package pebble
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -66,5 +68,111 @@ func TestFormerKeySchema(t *testing.T) {
 	}
 	if schema := traits(t, path, options).Names["KeySchemaName"]; schema != options.KeySchema {
 		t.Errorf("the tables have the key schema %s, want %s", schema, options.KeySchema)
+	}
+}
+
+// TestShortAttributes has values in blocks of their own, each with an attribute beside
+// its key that is made of the value.
+func TestShortAttributes(t *testing.T) {
+	extract := func(_ []byte, _ int, value []byte) (a pebbledb.ShortAttribute, err error) {
+		return pebbledb.ShortAttribute(value[0] % 8), nil
+	}
+	for _, format := range []pebbledb.FormatMajorVersion{pebbledb.FormatMinSupported, pebbledb.FormatNewest} {
+		t.Run(fmt.Sprint(format), func(t *testing.T) {
+			options := &pebbledb.Options{
+				Comparer: versioned(), FormatMajorVersion: format, Logger: &events{},
+				DisableAutomaticCompactions: true, MemTableSize: 256 << 10, L0StopWritesThreshold: 1 << 20,
+			}
+			options.Experimental.EnableValueBlocks = func() bool { return true }
+			options.Experimental.ShortAttributeExtractor = extract
+			path := filepath.Join(t.TempDir(), "store")
+			fillInOrder(t, path, options, 1000, 3, nil)
+			before := attributes(t, path, options)
+
+			config := Config{Comparers: []*pebbledb.Comparer{options.Comparer}}
+			unchanged := files(t, path)
+			_, err := New(config).Compact(context.Background(), sdk.CompactRequest{Store: sdk.Store{Path: path}}, func(sdk.Progress) {})
+			if !errors.Is(err, sdk.ErrUnsupported) || !strings.Contains(err.Error(), "short attributes") || !strings.Contains(sdk.HintOf(err), "Config.ShortAttributeExtractor") {
+				t.Fatalf("error %v with hint %q, want %v", err, sdk.HintOf(err), sdk.ErrUnsupported)
+			}
+			sameFiles(t, unchanged, files(t, path))
+
+			config.ShortAttributeExtractor = extract
+			if _, err := New(config).Compact(context.Background(), sdk.CompactRequest{Store: sdk.Store{Path: path}}, func(sdk.Progress) {}); err != nil {
+				t.Fatal(err)
+			}
+			after := attributes(t, path, options)
+			for key, attribute := range after {
+				if was, ok := before[key]; ok && was != attribute {
+					t.Fatalf("%q has the attribute %d, before %d", key, attribute, was)
+				}
+			}
+			if len(before) < 100 || len(after) < 100 {
+				t.Errorf("%d values have attributes, %d had", len(after), len(before))
+			}
+		})
+	}
+}
+
+// attributes are those of all values that lie apart from their keys.
+func attributes(t *testing.T, path string, o *pebbledb.Options) map[string]pebbledb.ShortAttribute {
+	t.Helper()
+	o = o.Clone()
+	o.ReadOnly = true
+	db, err := pebbledb.Open(path, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	it, err := db.NewIter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer it.Close()
+	found := map[string]pebbledb.ShortAttribute{}
+	for it.First(); it.Valid(); it.Next() {
+		value := it.LazyValue()
+		if attribute, ok := value.TryGetShortAttribute(); ok {
+			found[string(it.Key())] = attribute
+		}
+	}
+	if err := it.Error(); err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// TestSpanPolicy has ranges that the application wants to be compressed for speed,
+// which nothing in the store tells.
+func TestSpanPolicy(t *testing.T) {
+	split := pebbletest.Key(4000)
+	policy := func(start []byte) (pebbledb.SpanPolicy, []byte, error) {
+		if bytes.Compare(start, split) < 0 {
+			return pebbledb.SpanPolicy{PreferFastCompression: true}, split, nil
+		}
+		return pebbledb.SpanPolicy{}, nil, nil
+	}
+	for name, c := range map[string]struct {
+		config Config
+		want   string
+	}{
+		"known":   {Config{SpanPolicyFunc: policy}, "Fastest | ZSTD"},
+		"unknown": {Config{}, "ZSTD"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := generate(t, pebbletest.Spec{Format: pebbledb.FormatNewest, ValueBytes: 64, Adjust: func(o *pebbledb.Options) {
+				compressed(block.ZstdCompression)(o)
+				o.Experimental.SpanPolicyFunc = policy
+			}})
+			if before := traits(t, path, nil).Names["CompressionName"]; before != "Fastest | ZSTD" {
+				t.Fatalf("the tables are compressed by %s", before)
+			}
+			if _, err := New(c.config).Compact(context.Background(), sdk.CompactRequest{Store: sdk.Store{Path: path}}, func(sdk.Progress) {}); err != nil {
+				t.Fatal(err)
+			}
+			if after := traits(t, path, nil).Names["CompressionName"]; after != c.want {
+				t.Errorf("the tables are compressed by %s, want %s", after, c.want)
+			}
+		})
 	}
 }

@@ -24,6 +24,9 @@ type Content struct {
 	Digest string
 	Items  int64 // keys, and range keys
 	Bytes  int64 // of keys and values
+	// Attributes is set when values have short attributes, which are kept for those that
+	// lie apart from their keys.
+	Attributes bool
 }
 
 // ReadContent reads a whole store in key order. Two stores have equal digests if
@@ -172,6 +175,9 @@ func (s *Sum) points(ctx context.Context, it *pebbledb.Iterator, report func(byt
 					WithHint("restore the store from a backup")
 			}
 			last = append(last[:0], it.Key()...)
+		}
+		if hasAttribute(it) {
+			s.content.Attributes = true
 		}
 		s.content.Bytes += int64(len(it.Key()) + len(value))
 		s.add('p', it.Key(), value)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -49,7 +50,7 @@ func split(key []byte) int {
 // compareVersions takes what follows the names; nothing comes before everything.
 func compareVersions(a, b []byte) int {
 	if len(a) == 0 || len(b) == 0 {
-		return len(a) - len(b)
+		return cmp.Compare(len(a), len(b)) // -1, 0 or +1: Pebble looks for these
 	}
 	return bytes.Compare(b, a)
 }

@@ -38,6 +38,9 @@ func TestComparer(t *testing.T) {
 	}
 	for i, a := range keys {
 		for _, b := range keys[i+1:] {
+			if c.Compare(a, b) != -1 || c.Compare(b, a) != 1 { // Pebble compares with these
+				t.Errorf("%q and %q compare as %d and %d", a, b, c.Compare(a, b), c.Compare(b, a))
+			}
 			if s := c.Separator([]byte("dst"), a, b); !bytes.HasPrefix(s, []byte("dst")) || c.Compare(a, s[3:]) > 0 || c.Compare(s[3:], b) >= 0 {
 				t.Errorf("%q separates %q and %q", s, a, b)
 			}

@@ -38,7 +38,7 @@ func backwards() *pebbledb.Comparer {
 // lastFirst orders suffixes from the last to the first, behind the empty one.
 func lastFirst(a, b []byte) int {
 	if len(a) == 0 || len(b) == 0 {
-		return len(a) - len(b)
+		return cmp.Compare(len(a), len(b))
 	}
 	return bytes.Compare(b, a)
 }

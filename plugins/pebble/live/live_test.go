@@ -145,7 +145,7 @@ func reversed() *pebbledb.Comparer {
 	split := func(key []byte) int { return bytes.IndexByte(key, '/') + 1 }
 	suffixes := func(a, b []byte) int {
 		if len(a) == 0 || len(b) == 0 {
-			return len(a) - len(b)
+			return cmp.Compare(len(a), len(b))
 		}
 		return bytes.Compare(b, a)
 	}

@@ -30,7 +30,7 @@
 //	package main
 //
 //	import (
-//		"example.org/app/keys"
+//		"example.com/pebble-plugin/mvcc"
 //		pebbledb "github.com/cockroachdb/pebble/v2"
 //		"github.com/wringdb/wring/plugins/pebble"
 //		"github.com/wringdb/wring/sdk"
@@ -38,10 +38,15 @@
 //
 //	func main() {
 //		sdk.Serve(pebble.New(pebble.Config{
-//			Name:      "pebble-app",
-//			Comparers: []*pebbledb.Comparer{keys.Comparer},
+//			Name:                    "pebble-mvcc",
+//			Comparers:               []*pebbledb.Comparer{mvcc.Comparer},
+//			Mergers:                 []*pebbledb.Merger{mvcc.Sum},
+//			BlockPropertyCollectors: mvcc.Collectors,
 //		}))
 //	}
+//
+// It is examples/pebble-plugin, which has the code behind the names beside it, and a
+// test of what stays.
 package pebble
 
 import (

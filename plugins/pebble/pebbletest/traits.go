@@ -148,7 +148,7 @@ func lowestTables(path string, o *pebbledb.Options) (files []uint64, err error) 
 type tableSizes struct {
 	tables, raw, blocks float64
 	full                float64 // is the mean of tables that are as large as they may be
-	index, indexes      float64 // of tables with several index blocks
+	index, indexes      float64 // of tables with many index blocks
 	// filterBits are the bits per key that the filters of all tables may have been
 	// made with; nil for none that all could.
 	filterBits []int
@@ -199,7 +199,7 @@ func readTable(path string, number uint64, o *pebbledb.Options, add func(name, v
 	sum.tables++
 	sum.raw += float64(props.RawKeySize + props.RawValueSize)
 	sum.blocks += float64(props.NumDataBlocks)
-	if props.IndexPartitions > 0 {
+	if props.IndexPartitions > 2 { // the last one is not full
 		sum.index += float64(props.IndexSize)
 		sum.indexes += float64(props.IndexPartitions)
 	}
@@ -241,15 +241,13 @@ func filterBits(name string, r *sstable.Reader, split pebbledb.Split) (fit []int
 	for kv := it.First(); kv != nil; kv = it.Next() {
 		keys = append(keys, bytes.Clone(kv.K.UserKey[:split(kv.K.UserKey)]))
 	}
-	if err := it.Close(); err != nil {
+	if err := it.Close(); err != nil || len(keys) == 0 {
 		return nil, err
 	}
+	want := content[handle.Offset : handle.Offset+handle.Length]
 	for bits := 1; bits <= 64; bits++ {
-		w := bloom.FilterPolicy(bits).NewWriter(pebbledb.TableFilter)
-		for _, key := range keys {
-			w.AddKey(key)
-		}
-		if bytes.Equal(w.Finish(nil), content[handle.Offset:handle.Offset+handle.Length]) {
+		// Five bytes before the end it says how many bits each key has.
+		if one := bloomOf(bits, keys[:1]); one[len(one)-5] == want[len(want)-5] && bytes.Equal(bloomOf(bits, keys), want) {
 			fit = append(fit, bits)
 		}
 	}
@@ -257,4 +255,12 @@ func filterBits(name string, r *sstable.Reader, split pebbledb.Split) (fit []int
 		return nil, fmt.Errorf("the filter of %d bytes for %d keys is none of Pebble's", handle.Length, len(keys))
 	}
 	return fit, nil
+}
+
+func bloomOf(bits int, keys [][]byte) []byte {
+	w := bloom.FilterPolicy(bits).NewWriter(pebbledb.TableFilter)
+	for _, key := range keys {
+		w.AddKey(key)
+	}
+	return w.Finish(nil)
 }

@@ -105,12 +105,11 @@ func (d *directory) identify() error {
 	case !d.has("marker.") && !current:
 		return sdk.Errorf(sdk.ErrCorrupt, "%s is no Pebble store: it has neither markers nor CURRENT", d.path).
 			WithHint("give the directory that the application opens with pebble.Open")
-	case !d.has("marker.manifest.") && current:
+	case current && (!d.has("marker.manifest.") || !d.has("marker.format-version.")):
 		// Peek calls such a directory uninitialized, and some releases of
-		// Pebble 2 made a new store over it.
-		return sdk.Errorf(sdk.ErrUnsupported, "%s has format major version 1, of Pebble v1, LevelDB or RocksDB", d.path).
-			WithHint("open it once with Pebble v1 and a FormatMajorVersion of at least %d, or build a plugin on Pebble v1",
-				pebbledb.FormatMinSupported)
+		// Pebble 2 made a new store over it. With one of the markers it was on the
+		// way to a later format.
+		return oldFormat("%s has format major version 1, of Pebble v1, LevelDB or RocksDB", d.path)
 	case !d.has("marker.manifest."):
 		return sdk.Errorf(sdk.ErrCorrupt, "%s has no marker of a manifest: creating the store was interrupted, or files are missing", d.path).
 			WithHint("restore the directory from a backup")
@@ -129,10 +128,8 @@ func (d *directory) identify() error {
 	}
 	d.format = pebbledb.FormatMajorVersion(format)
 	if d.format < pebbledb.FormatMinSupported {
-		return sdk.Errorf(sdk.ErrUnsupported, "%s has format major version %d; the oldest that Pebble v2 opens is %d",
-			d.path, d.format, pebbledb.FormatMinSupported).
-			WithHint("open it once with Pebble v1 and a FormatMajorVersion of at least %d, or build a plugin on Pebble v1",
-				pebbledb.FormatMinSupported)
+		return oldFormat("%s has format major version %d, of Pebble v1; the oldest that Pebble v2 opens is %d",
+			d.path, d.format, pebbledb.FormatMinSupported)
 	}
 	if d.format > pebbledb.FormatNewest {
 		return sdk.Errorf(sdk.ErrUnsupported, "%s has format major version %d; the newest that this plugin knows is %d",
@@ -152,6 +149,14 @@ func (d *directory) identify() error {
 	}
 	d.options = desc.OptionsFilename
 	return nil
+}
+
+// oldFormat is an error for a store that Pebble v2 does not open, with the way to one
+// that it does.
+func oldFormat(format string, args ...any) error {
+	return sdk.Errorf(sdk.ErrUnsupported, format, args...).
+		WithHint("make a backup, open the store once with github.com/cockroachdb/pebble v1.1.5, with the application's options, automatic compactions and FormatMajorVersion: pebble.FormatFlushableIngest (%d) or higher, and close it. There is no way back, and from then on the application must be built on Pebble v1.1 or v2",
+			pebbledb.FormatFlushableIngest)
 }
 
 // pathError gives an error of the operating system its kind.

@@ -13,6 +13,7 @@ import (
 
 	pebbledb "github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/cockroachkvs"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/wringdb/wring/plugins/pebble/internal/engine"
@@ -56,6 +57,54 @@ func TestFilterBits(t *testing.T) {
 				t.Errorf("filters have %s bits per key, want %s", bits, c.bits)
 			}
 		})
+	}
+}
+
+// TestFilterBitsChanged has tables of 10 bits per key from before the application took
+// 14: what is written from now on has what it would write.
+func TestFilterBitsChanged(t *testing.T) {
+	spec := pebbletest.Spec{Shape: pebbletest.Dense, ValueBytes: 64, LiveBytes: 512 << 10, FilterBits: 10}
+	path := generate(t, spec)
+	spec.FilterBits = 14
+	db, err := pebbledb.Open(path, spec.Options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const former, beyond = 5000, 1 << 20
+	for i := range 4000 {
+		if err := db.Set(pebbletest.Key(beyond+i), []byte("value"), pebbledb.NoSync); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Compact(context.Background(), pebbletest.Key(beyond), pebbletest.Key(2*beyond), false); err != nil {
+		t.Fatal(err)
+	}
+	for i := range former / 2 {
+		if err := db.Delete(pebbletest.Key(2*i), pebbledb.NoSync); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(db.Flush(), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	result := compact(t, path)
+	if want := "14 bits per key, as in the tables"; !strings.Contains(result.Note, want) {
+		t.Errorf("note %q, want %q", result.Note, want)
+	}
+	if bits := traits(t, path, nil).Names["filter bits"]; bits != "[14]" {
+		t.Errorf("filters have %s bits per key, want 14", bits)
+	}
+}
+
+// TestBeforeKeySchemas has an OPTIONS file from before there were key schemas, and a
+// plugin that knows some.
+func TestBeforeKeySchemas(t *testing.T) {
+	path := generate(t, pebbletest.Spec{})
+	editOptions(t, path, "  key_schema=DefaultKeySchema(leveldb.BytewiseComparator,16)\n", "")
+	config := Config{KeySchemas: []*pebbledb.KeySchema{&cockroachkvs.KeySchema}}
+	result, err := New(config).Compact(context.Background(), sdk.CompactRequest{Store: sdk.Store{Path: path}}, func(sdk.Progress) {})
+	if err != nil || result.NoOp {
+		t.Errorf("compacted: %t, %v", !result.NoOp, err)
 	}
 }
 

@@ -38,6 +38,25 @@ func (f File) Number(extension string) (number uint64, ok bool) {
 	return number, err == nil
 }
 
+// Serial is the number in the name of a file of any kind, and ok is false for what
+// Pebble does not call its own.
+func (f File) Serial() (number uint64, ok bool) {
+	if number, _, ok := wal.ParseLogFilename(f.Name); ok {
+		return uint64(number), true
+	}
+	for _, kind := range []struct{ prefix, suffix string }{
+		{"", ".sst"}, {"", ".blob"}, {"OPTIONS-", ""}, {"MANIFEST-", ""},
+		{"temporary.", ".dbtmp"}, {"CURRENT.", ".dbtmp"},
+	} {
+		rest, begins := strings.CutPrefix(f.Name, kind.prefix)
+		digits, ends := strings.CutSuffix(rest, kind.suffix)
+		if number, err := strconv.ParseUint(digits, 10, 64); begins && ends && err == nil {
+			return number, true
+		}
+	}
+	return 0, f.Name == "LOCK" || f.Name == "CURRENT" || strings.HasPrefix(f.Name, "marker.")
+}
+
 // IsLog says whether it is of the write-ahead log.
 func (f File) IsLog() bool {
 	_, _, ok := wal.ParseLogFilename(f.Name)

@@ -30,6 +30,9 @@ type Tree struct {
 	// BlobsStay is set for a store whose blob files only its application's own settings
 	// rewrite: what compaction takes from tables gives back nothing of them.
 	BlobsStay bool
+	// Whole is set for a compaction that writes all tables anew. What counts as
+	// rewritten then is what has anything dead.
+	Whole bool
 	// Forced is set for a store that nobody else writes to, in which regions that are
 	// Forcible are rewritten too.
 	Forced bool
@@ -37,6 +40,9 @@ type Tree struct {
 
 // Rewrites says whether a compaction of the store writes the region anew.
 func (t *Tree) Rewrites(r Region) bool {
+	if t.Whole {
+		return r.Pending || len(r.Tables) > 1 || r.Tables[0].Dirty()
+	}
 	if t.Forced && r.Forcible() {
 		return true
 	}
@@ -106,7 +112,11 @@ func (t *Tree) Measure(ctx context.Context, depth sdk.Depth, around Surroundings
 		before += r.Bytes()
 		after += t.remains(r, s.after[i])
 	}
-	leftovers := around.Leftovers(rewritten)
+	moved := rewritten
+	if t.Whole {
+		moved = all
+	}
+	leftovers := around.Leftovers(moved)
 	f.ReclaimableBytes = min(max(0, before-after+leftovers.Bytes()), f.AllocatedBytes)
 	if f.ReclaimableBytes < Rounding {
 		f.ReclaimableBytes = 0
@@ -118,7 +128,7 @@ func (t *Tree) Measure(ctx context.Context, depth sdk.Depth, around Surroundings
 		return sdk.Fragmentation{}, err
 	}
 	f.Layers = layers
-	f.Metrics["rewrite_bytes"] = float64(before)
+	f.Metrics["rewrite_bytes"] = float64(bytesOf(moved))
 	f.Metrics["obsolete_log_bytes"] = float64(leftovers.Logs)
 	f.Metrics["obsolete_table_bytes"] = float64(leftovers.Tables)
 	f.Metrics["dead_blob_bytes"] = float64(leftovers.Blobs)
@@ -138,6 +148,13 @@ func (t *Tree) remains(r Region, after int64) int64 {
 		tables += t.Size
 	}
 	return before - int64(float64(before-after)*float64(tables)/float64(before))
+}
+
+func bytesOf(regions []Region) (n int64) {
+	for _, r := range regions {
+		n += r.Bytes()
+	}
+	return n
 }
 
 // metrics are what the store's own bookkeeping says; levels without tables are

@@ -47,6 +47,10 @@ func (t Table) Pinned() float64 {
 	return min(1, float64(pinned)/float64(max(1, t.RawBytes())))
 }
 
+// Dirty says whether the table holds anything that nobody can read, as far as its
+// properties tell.
+func (t Table) Dirty() bool { return t.Props.NumDeletions > 0 || t.Pinned() > 0 }
+
 // pinnedThick is from which part on a table is rewritten for that: the tenth at
 // which Pebble does for tombstones.
 const pinnedThick = 0.1

@@ -58,14 +58,9 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/wringdb/wring/plugins/pebble/internal/engine"
+	"github.com/wringdb/wring/plugins/pebble/internal/swap"
 	"github.com/wringdb/wring/sdk"
 )
-
-// modeRanges compacts in place, one key range after the other.
-const modeRanges = "ranges"
-
-// optionFilterBits is the name of the only option.
-const optionFilterBits = "filter_bits"
 
 // Config is what a backend knows beside Pebble's own. The zero value serves
 // stores that were made with nothing of their own.
@@ -112,6 +107,8 @@ type backend struct {
 	cacheBytes int64
 	// stepBytes is about how much one step of a compaction rewrites.
 	stepBytes int64
+	// hook hears of changes of directories that do not go through fs; tests kill there.
+	hook swap.Hook
 	// checkLevels checks the order of what was compacted; tests let it find something.
 	checkLevels func(*view, []engine.Window) error
 
@@ -128,7 +125,7 @@ func (b *backend) Describe(context.Context) (sdk.Description, error) {
 		Name:   b.config.Name,
 		Engine: "Pebble",
 		Capabilities: sdk.Capabilities{
-			Modes:               []string{modeRanges},
+			Modes:               []string{modeRanges, modeRewrite},
 			Verifies:            true,
 			MeasuresWithoutLock: true,
 			LimitsRate:          true,
@@ -139,9 +136,17 @@ func (b *backend) Describe(context.Context) (sdk.Description, error) {
 			Help: "Bits per key of bloom filters in rewritten tables; by default what the store's tables have.",
 			Min:  sdk.Bound(1),
 			Max:  sdk.Bound(64),
+		}, {
+			Name:  optionRecompress,
+			Type:  sdk.TypeString,
+			Help:  "Compression of the tables that mode rewrite writes; by default that of the store's lowest level.",
+			OneOf: compressionNames(),
 		}},
 		Signatures: engine.Signatures(),
 	}, nil
 }
 
-var _ sdk.Backend = (*backend)(nil)
+var (
+	_ sdk.Backend = (*backend)(nil)
+	_ sdk.Sweeper = (*backend)(nil)
+)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	pebbledb "github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/sstable"
 
 	"github.com/wringdb/wring/plugins/pebble/internal/engine"
 	"github.com/wringdb/wring/sdk"
@@ -29,6 +30,10 @@ const (
 // its input by one record of Pebble's manifest, so that a crash at any point
 // leaves the store with the same content.
 func (b *backend) Compact(ctx context.Context, req sdk.CompactRequest, report func(sdk.Progress)) (sdk.CompactResult, error) {
+	mode, compression, err := modeOf(req.Mode, req.Options)
+	if err != nil {
+		return sdk.CompactResult{}, err
+	}
 	d, err := openDirectory(req.Store.Path)
 	if err != nil {
 		return sdk.CompactResult{}, err
@@ -45,8 +50,11 @@ func (b *backend) Compact(ctx context.Context, req sdk.CompactRequest, report fu
 		backend: b,
 		path:    d.path,
 		lock:    held.lock,
+		held:    held,
 		bits:    req.Options.Number(optionFilterBits),
 		watch:   newWatch(),
+
+		mode: mode, compression: compression,
 	}
 	c.Report, c.Traffic = report, c.traffic.bytes
 	// A cancelled call waits no longer; what it does then fails by itself, or must
@@ -70,7 +78,7 @@ func (b *backend) Compact(ctx context.Context, req sdk.CompactRequest, report fu
 	if err != nil {
 		return sdk.CompactResult{}, err
 	}
-	result.Mode = modeRanges
+	result.Mode = mode
 	result.Pause = time.Since(locked) // writers were kept out, whatever came of it
 	return result, nil
 }
@@ -78,13 +86,17 @@ func (b *backend) Compact(ctx context.Context, req sdk.CompactRequest, report fu
 // compaction is one call of Compact, with the store's lock held.
 type compaction struct {
 	*backend
-	path    string
-	lock    *pebbledb.Lock
-	bits    float64 // of filters; 0 for what the tables have
-	watch   *watch
-	working *workFS // of the store when it is open for writing
-	notes   []string
-	traffic traffic
+	path  string
+	lock  *pebbledb.Lock
+	held  *holding
+	bits  float64 // of filters; 0 for what the tables have
+	watch *watch
+	mode  string
+	// compression of the tables that a rewrite writes; nil for the store's own.
+	compression *sstable.CompressionProfile
+	working     *workFS // of the store when it is open for writing
+	notes       []string
+	traffic     traffic
 	engine.Progress
 
 	// windows are what is compacted, in this order, and before is what they held.
@@ -104,6 +116,13 @@ func (c *compaction) run(ctx context.Context) (sdk.CompactResult, error) {
 		return result, err
 	}
 	defer view.close()
+	c.sweep()
+	if err := c.missAttributes(ctx, view); err != nil {
+		return result, err
+	}
+	if c.mode == modeRewrite {
+		return c.rebuild(ctx, view)
+	}
 	result.Before = view.size()
 	all := view.regions()
 	if !worth(view, all) {
@@ -115,19 +134,10 @@ func (c *compaction) run(ctx context.Context) (sdk.CompactResult, error) {
 	if err := c.preflight(view, all); err != nil {
 		return result, err
 	}
-	if c.config.ShortAttributeExtractor == nil {
-		found, err := view.tree().HasAttributes(ctx)
-		if err != nil {
-			return result, engine.ReadError("look at values of", c.path, err)
-		}
-		if found {
-			return result, attributesError(c.path)
-		}
-	}
 	if err := view.settleFilters(ctx, c.bits); err != nil {
 		return result, engine.ReadError("read the filters of", c.path, err)
 	}
-	c.notes = view.notes
+	c.notes = append(c.notes, view.notes...)
 	view.close()
 
 	if err := c.rewrite(ctx, view.own); err != nil {
@@ -293,6 +303,22 @@ func (c *compaction) readAgain(ctx context.Context, v *view, total int64) (engin
 	}
 	c.Tell("verify", total, total)
 	return lower.Content(), nil
+}
+
+// missAttributes is an error where values have short attributes, and nobody has said how
+// to find these.
+func (c *compaction) missAttributes(ctx context.Context, v *view) error {
+	if c.config.ShortAttributeExtractor != nil {
+		return nil
+	}
+	found, err := v.tree().HasAttributes(ctx)
+	if err != nil {
+		return engine.ReadError("look at values of", c.path, err)
+	}
+	if found {
+		return attributesError(c.path)
+	}
+	return nil
 }
 
 // attributesError is for values with short attributes, which rewriting would lose.

@@ -1,6 +1,8 @@
 package pebble_test
 
 import (
+	"context"
+	"slices"
 	"testing"
 
 	pebbledb "github.com/cockroachdb/pebble/v2"
@@ -12,9 +14,33 @@ import (
 )
 
 func TestConformance(t *testing.T) {
-	sdktest.Run(t, sdktest.Factory{
+	f := factory()
+	f.Program = sdktest.Build("./cmd/wring-plugin-pebble")
+	sdktest.Run(t, f)
+}
+
+// TestConformanceOfRewrite has a backend whose default is mode rewrite.
+func TestConformanceOfRewrite(t *testing.T) {
+	f := factory()
+	f.Backend = func() sdk.Backend { return rewriting{pebble.New(pebble.Config{})} }
+	sdktest.Run(t, f)
+}
+
+type rewriting struct{ sdk.Backend }
+
+func (b rewriting) Describe(ctx context.Context) (sdk.Description, error) {
+	d, err := b.Backend.Describe(ctx)
+	slices.Reverse(d.Capabilities.Modes)
+	return d, err
+}
+
+func (b rewriting) Sweep(ctx context.Context, store sdk.Store) ([]string, error) {
+	return b.Backend.(sdk.Sweeper).Sweep(ctx, store) //nolint:errcheck // it is one
+}
+
+func factory() sdktest.Factory {
+	return sdktest.Factory{
 		Backend:   func() sdk.Backend { return pebble.New(pebble.Config{}) },
-		Program:   sdktest.Build("./cmd/wring-plugin-pebble"),
 		StoreName: "events",
 		SlowBytes: 16 << 20,
 		Dir:       true,
@@ -30,7 +56,7 @@ func TestConformance(t *testing.T) {
 			}
 			return db.Close, nil
 		},
-	})
+	}
 }
 
 // makeStore takes into account that values compress to about half.

@@ -15,6 +15,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/atomicfs"
 
 	"github.com/wringdb/wring/plugins/pebble/internal/engine"
+	"github.com/wringdb/wring/plugins/pebble/internal/swap"
 	"github.com/wringdb/wring/sdk"
 )
 
@@ -59,7 +60,7 @@ func (d *directory) list() error {
 	if err != nil {
 		return pathError(d.path, err)
 	}
-	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return e.Name() == engine.HostLock })
+	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return isOurs(e.Name()) })
 	d.files = d.files[:0]
 	for _, entry := range entries {
 		info, err := entry.Info()
@@ -78,6 +79,9 @@ func (d *directory) list() error {
 	}
 	return nil
 }
+
+// isOurs says whether a name in a store is that of a file of wring's own.
+func isOurs(name string) bool { return name == engine.HostLock || name == swap.Marker }
 
 // size of all files in the directory; directories in it do not count.
 func (d *directory) size() sdk.Size {

@@ -22,5 +22,5 @@ func Example() {
 	})
 	d, err := backend.Describe(context.Background())
 	fmt.Println(d.Name, d.Engine, d.Capabilities.Modes, err)
-	// Output: pebble-app Pebble [ranges] <nil>
+	// Output: pebble-app Pebble [ranges rewrite] <nil>
 }

@@ -29,7 +29,7 @@ func (b *backend) lock(path string) (*holding, error) {
 	defer b.mu.Unlock()
 	for _, h := range b.held {
 		switch {
-		case !os.SameFile(h.directory, info):
+		case !h.has(info):
 		case h.stuck != nil:
 			return nil, sdk.Errorf(sdk.ErrBusy, "%s is held by a compaction in this process (%d) that cannot end: %s",
 				path, os.Getpid(), engine.FirstLine(h.stuck)).WithHint("%s", endProcess)
@@ -44,18 +44,35 @@ func (b *backend) lock(path string) (*holding, error) {
 	if err != nil {
 		return nil, lockError(path, err)
 	}
-	h := &holding{backend: b, path: path, directory: info, lock: lock}
+	h := &holding{backend: b, path: path, directories: []os.FileInfo{info}, lock: lock}
 	b.held = append(b.held, h)
 	return h, nil
 }
 
 // holding is a store that the backend has locked.
 type holding struct {
-	backend   *backend
-	path      string
-	directory os.FileInfo
-	lock      *pebbledb.Lock
-	stuck     error // why it is not given back; nil as long as somebody may
+	backend *backend
+	path    string
+	// directories are the store's, and the one that is to take its place.
+	directories []os.FileInfo
+	lock        *pebbledb.Lock
+	stuck       error // why it is not given back; nil as long as somebody may
+}
+
+func (h *holding) has(directory os.FileInfo) bool {
+	return slices.ContainsFunc(h.directories, func(d os.FileInfo) bool { return os.SameFile(d, directory) })
+}
+
+// extend makes a directory one with the store that is held, under the same lock.
+func (h *holding) extend(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	h.backend.mu.Lock()
+	defer h.backend.mu.Unlock()
+	h.directories = append(h.directories, info)
+	return nil
 }
 
 func (h *holding) release() {

@@ -27,13 +27,19 @@ const (
 	envRole  = "PEBBLE_TEST_ROLE"
 	envStore = "PEBBLE_TEST_STORE"
 	envKill  = "PEBBLE_TEST_KILL_AT"
+	envMode  = "PEBBLE_TEST_MODE" // of compactions that are to be killed or to break
 
 	roleHold  = "hold"  // opens the store and says so
 	roleWrite = "write" // overwrites keys until it is killed
 	// roleStranger looks at the store as a user without any rights.
 	roleStranger = "stranger"
-	roleBreak    = "break" // compacts and lets Pebble fail for good
-	roleDie      = "die"   // compacts and kills itself at the change numbered envKill
+	// roleOwner rewrites the store as the user that it belongs to.
+	roleOwner = "owner"
+	roleBreak = "break" // compacts and lets Pebble fail for good
+	roleDie   = "die"   // compacts and kills itself at the change numbered envKill
+	// roleContend opens the store and closes it, again and again, until its standard
+	// input ends.
+	roleContend = "contend"
 )
 
 func TestMain(m *testing.M) {
@@ -51,6 +57,10 @@ func TestMain(m *testing.M) {
 		err = lookAsStranger(store)
 	case roleDie:
 		err = compactAndDie(store)
+	case roleOwner:
+		err = rewriteAsOwner(store)
+	case roleContend:
+		err = contend(store)
 	case roleBreak:
 		err = compactAndBreak(store)
 	}
@@ -93,11 +103,28 @@ func write(store string) error {
 	}
 }
 
+// nobody is a user without any rights.
+const nobody = 65534
+
+func becomeNobody() error {
+	if os.Getuid() != 0 { // who may read everything
+		return nil
+	}
+	return errors.Join(syscall.Setgid(nobody), syscall.Setuid(nobody))
+}
+
+func rewriteAsOwner(store string) error {
+	if err := becomeNobody(); err != nil {
+		return err
+	}
+	_, err := New(Config{}).Compact(context.Background(), rewriteOf(store), func(sdk.Progress) {})
+	fmt.Printf("permission %v: %v; %s\n", errors.Is(err, sdk.ErrPermission), err, sdk.HintOf(err))
+	return nil
+}
+
 func lookAsStranger(store string) error {
-	if os.Getuid() == 0 { // who may read everything
-		if err := errors.Join(syscall.Setgid(65534), syscall.Setuid(65534)); err != nil {
-			return err
-		}
+	if err := becomeNobody(); err != nil {
+		return err
 	}
 	answers := refusals(New(Config{}), store)
 	for _, name := range []string{"fragmentation", "compact"} {
@@ -111,17 +138,27 @@ func compactAndDie(store string) error {
 	if err != nil {
 		return err
 	}
-	var changes atomic.Int64
+	var changes, blocks atomic.Int64
 	b := newBackend(Config{})
-	b.fs = &hookFS{FS: vfs.Default, hook: func(string, string) error {
+	b.hookAll(func(operation, name string) error {
+		if mode := os.Getenv(envMode); mode == modeRewrite && operation == "write" && isTable(name) && blocks.Add(1)%64 != 1 {
+			return nil // there are too many of them
+		}
 		if changes.Add(1) == int64(at) {
 			return syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		}
 		return nil
-	}}
-	_, err = b.Compact(context.Background(), sdk.CompactRequest{Store: sdk.Store{Path: store}}, func(sdk.Progress) {})
+	})
+	_, err = sdk.Guard(b).Compact(context.Background(), sdk.CompactRequest{
+		Store: sdk.Store{Path: store}, Mode: os.Getenv(envMode),
+	}, func(sdk.Progress) {})
 	fmt.Println(changes.Load())
 	return err
+}
+
+// hookAll puts a hook before all changes that the backend makes.
+func (b *backend) hookAll(hook func(operation, name string) error) {
+	b.fs, b.hook = &hookFS{FS: vfs.Default, hook: hook}, hook
 }
 
 // helper is another process with a store.
@@ -175,6 +212,8 @@ func (h *helper) release(t *testing.T) {
 type hookFS struct {
 	vfs.FS
 	hook func(operation, name string) error
+	// garble may change what is written; nil for no change.
+	garble func(name string, p []byte)
 }
 
 func (f *hookFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
@@ -186,6 +225,13 @@ func (f *hookFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, 
 		return nil, err
 	}
 	return &hookFile{File: file, fs: f, name: name}, nil
+}
+
+func (f *hookFS) Link(from, to string) error {
+	if err := f.hook("link", to); err != nil {
+		return err
+	}
+	return f.FS.Link(from, to)
 }
 
 func (f *hookFS) Remove(name string) error {
@@ -211,6 +257,9 @@ type hookFile struct {
 func (f *hookFile) Write(p []byte) (int, error) {
 	if err := f.fs.hook("write", f.name); err != nil {
 		return 0, err
+	}
+	if f.fs.garble != nil {
+		f.fs.garble(f.name, p)
 	}
 	return f.File.Write(p)
 }

@@ -61,6 +61,10 @@ func (b *backend) Fragmentation(ctx context.Context, req sdk.FragmentationReques
 }
 
 func (b *backend) measureOnce(ctx context.Context, req sdk.FragmentationRequest, hideLogs bool, w *watch) (sdk.Fragmentation, error) {
+	mode, compression, err := modeOf(req.Mode, req.Options)
+	if err != nil {
+		return sdk.Fragmentation{}, err
+	}
 	d, err := openDirectory(req.Store.Path)
 	if err != nil {
 		return sdk.Fragmentation{}, err
@@ -73,7 +77,10 @@ func (b *backend) measureOnce(ctx context.Context, req sdk.FragmentationRequest,
 		return sdk.Fragmentation{}, err
 	}
 	defer v.close()
-	return v.measure(ctx, req.Depth, b.sampleBytes)
+	if mode == modeRewrite {
+		return b.measureRewrite(ctx, v, req.Depth, compression)
+	}
+	return v.measure(ctx, v.tree(), req.Depth, b.sampleBytes)
 }
 
 func (d *directory) logBytes() (n int64) {
@@ -86,8 +93,8 @@ func (d *directory) logBytes() (n int64) {
 }
 
 // measure predicts what our own Compact gives back.
-func (v *view) measure(ctx context.Context, depth sdk.Depth, budget int64) (sdk.Fragmentation, error) {
-	f, err := v.tree().Measure(ctx, depth, engine.Surroundings{
+func (v *view) measure(ctx context.Context, tree *engine.Tree, depth sdk.Depth, budget int64) (sdk.Fragmentation, error) {
+	f, err := tree.Measure(ctx, depth, engine.Surroundings{
 		Size:      v.size(),
 		Leftovers: v.leftovers,
 		Budget:    budget,

@@ -187,8 +187,9 @@ func TestOwnCode(t *testing.T) {
 			o.BlockPropertyCollectors = []func() pebbledb.BlockPropertyCollector{newOwnProperty}
 		}, Config{BlockPropertyCollectors: []func() pebbledb.BlockPropertyCollector{newOwnProperty}}, "test.property", "Config.BlockPropertyCollectors"},
 	}
-	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) {
+	for i := range 2 * len(cases) {
+		c, mode := cases[i/2], []string{modeRanges, modeRewrite}[i%2]
+		t.Run(c.name+", "+mode, func(t *testing.T) {
 			path := generate(t, pebbletest.Spec{Adjust: c.adjust})
 			before := files(t, path)
 			for name, err := range refusals(New(Config{}), path) {
@@ -211,7 +212,7 @@ func TestOwnCode(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			result, err := New(c.config).Compact(context.Background(), sdk.CompactRequest{Store: sdk.Store{Path: path}}, func(sdk.Progress) {})
+			result, err := New(c.config).Compact(context.Background(), sdk.CompactRequest{Store: sdk.Store{Path: path}, Mode: mode}, func(sdk.Progress) {})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -60,7 +60,7 @@ func measureWith(t *testing.T, b *backend, path string, depth sdk.Depth, tr *tra
 		t.Fatal(err)
 	}
 	defer v.close()
-	f, err := v.measure(context.Background(), depth, b.sampleBytes)
+	f, err := v.measure(context.Background(), v.tree(), depth, b.sampleBytes)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -168,12 +168,16 @@ type answers struct {
 }
 
 // compactAndBreak compacts a store whose manifest cannot be written once the
-// first table is.
+// first table is, or is to be taken into a new store.
 func compactAndBreak(store string) error {
 	var tables atomic.Int64
+	mode, last := os.Getenv(envMode), "create"
+	if mode == modeRewrite {
+		last = "link"
+	}
 	b := newBackend(Config{})
 	b.fs = &hookFS{FS: vfs.Default, hook: func(operation, name string) error {
-		if operation == "create" && isTable(name) {
+		if operation == last && isTable(name) {
 			tables.Add(1)
 		}
 		if tables.Load() > 0 && operation == "write" && strings.HasPrefix(filepath.Base(name), "MANIFEST-") {
@@ -182,28 +186,37 @@ func compactAndBreak(store string) error {
 		return nil
 	}}
 	ctx := context.Background()
-	err := compactWith(ctx, b, store)
+	compact := func() error {
+		_, err := b.Compact(ctx, sdk.CompactRequest{Store: sdk.Store{Path: store}, Mode: mode}, func(sdk.Progress) {})
+		return err
+	}
+	err := compact()
 	a := answers{NoSpace: errors.Is(err, sdk.ErrNoSpace), Message: fmt.Sprint(err), Hint: sdk.HintOf(err)}
-	a.AgainBusy = errors.Is(compactWith(ctx, b, store), sdk.ErrBusy)
+	a.AgainBusy = errors.Is(compact(), sdk.ErrBusy)
 	_, err = b.Fragmentation(ctx, sdk.FragmentationRequest{Store: sdk.Store{Path: store}})
 	a.Measured = err == nil
 	return json.NewEncoder(os.Stdout).Encode(a)
 }
 
 // TestFatal has an error of the file system that Pebble cannot go on from, in a
-// goroutine of its own: in a flush while the store is opened, and in a compaction.
+// goroutine of its own: in a flush while the store is opened, in a compaction, and in
+// a new store, which nobody needs any more.
 func TestFatal(t *testing.T) {
-	for name, spec := range map[string]pebbletest.Spec{
-		"in a flush":      {LeaveInLog: true},
-		"in a compaction": {},
+	for name, c := range map[string]struct {
+		mode string
+		spec pebbletest.Spec
+	}{
+		"in a flush":      {modeRanges, pebbletest.Spec{LeaveInLog: true}},
+		"in a compaction": {modeRanges, pebbletest.Spec{}},
+		"in a new store":  {modeRewrite, pebbletest.Spec{}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			path := generate(t, spec)
+			path := generate(t, c.spec)
 			digest, _ := contentOf(t, path)
 			ctx, cancel := context.WithTimeout(context.Background(), 2*atOnce)
 			defer cancel()
 			cmd := exec.CommandContext(ctx, os.Args[0])
-			cmd.Env = append(os.Environ(), envRole+"="+roleBreak, envStore+"="+path)
+			cmd.Env = append(os.Environ(), envRole+"="+roleBreak, envMode+"="+c.mode, envStore+"="+path)
 			cmd.Stderr = os.Stderr
 			out, err := cmd.Output()
 			if err != nil {
@@ -213,12 +226,14 @@ func TestFatal(t *testing.T) {
 			if err := json.Unmarshal(out, &a); err != nil {
 				t.Fatalf("%v: %s", err, out)
 			}
-			if !a.NoSpace || !strings.Contains(a.Message, "MANIFEST") || !strings.Contains(a.Hint, "end this plugin's process") {
+			stuck := c.mode == modeRanges
+			if !a.NoSpace || !strings.Contains(a.Message, "MANIFEST") || strings.Contains(a.Hint, "end this plugin's process") != stuck {
 				t.Errorf("error %q with hint %q, want one of %v", a.Message, a.Hint, sdk.ErrNoSpace)
 			}
-			if !a.AgainBusy || !a.Measured {
-				t.Errorf("afterwards: busy %v, measured %v; want both", a.AgainBusy, a.Measured)
+			if a.AgainBusy != stuck || !a.Measured {
+				t.Errorf("afterwards: busy %v, measured %v; want %v and true", a.AgainBusy, a.Measured, stuck)
 			}
+			wantAlone(t, path)
 			// The end of the process gives the store back, whole.
 			if got, _ := contentOf(t, path); got != digest {
 				t.Error("content changed")

@@ -50,9 +50,14 @@ func (w Window) StepBytes() (n int64) {
 }
 
 // RawBytes of the window's keys and values, dead ones too.
-func (w Window) RawBytes() (n int64) {
-	for _, t := range w.Tables {
-		n += t.RawBytes()
+func (w Window) RawBytes() int64 { return RawBytes([][]Table{w.Tables}) }
+
+// RawBytes of all tables' keys and values, dead ones too.
+func RawBytes(levels [][]Table) (n int64) {
+	for _, tables := range levels {
+		for _, t := range tables {
+			n += t.RawBytes()
+		}
 	}
 	return n
 }

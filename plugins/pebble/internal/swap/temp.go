@@ -95,11 +95,13 @@ func (t *Temp) furnish() error {
 	if err := t.hook.do("link", t.in(lockFile), func() error {
 		return os.Link(filepath.Join(t.store, lockFile), t.in(lockFile))
 	}); err != nil {
-		// Links do not lead out of a mount.
-		if errors.Is(err, syscall.EXDEV) {
+		switch {
+		case errors.Is(err, syscall.EXDEV): // links do not lead out of a mount
 			return unfit(err, "it is a mount point of its own")
+		case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.ENOTSUP), errors.Is(err, syscall.ENOSYS), errors.Is(err, syscall.EMLINK):
+			return unfit(err, "its lock file cannot have a second name")
 		}
-		return unfit(err, "its lock file cannot have a second name")
+		return err
 	}
 	if err := t.hook.do("create", t.in(Marker), func() error {
 		return os.WriteFile(t.in(Marker), fmt.Appendf(nil, markerText, filepath.Base(t.store)), 0o600)

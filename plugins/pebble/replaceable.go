@@ -1,0 +1,96 @@
+package pebble
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2/sstable"
+
+	"github.com/wringdb/wring/plugins/pebble/internal/engine"
+	"github.com/wringdb/wring/sdk"
+)
+
+// replaceable says why a copy cannot take the store's place, or nil.
+func (v *view) replaceable(compression *sstable.CompressionProfile) *sdk.Error {
+	refuse := func(format string, arguments ...any) *sdk.Error {
+		return sdk.Errorf(sdk.ErrUnsupported, "rewrite %s: %s", v.path, fmt.Sprintf(format, arguments...)).WithHint("%s", useRanges)
+	}
+	if dirs := v.own.logDirs(v.directory); v.own.parsed.WALDir != "" || len(dirs) > 1 {
+		return refuse("it keeps its log elsewhere too, in %s", strings.Join(dirs, ", "))
+	}
+	if n := v.db.Metrics().BlobFiles.LiveCount; n > 0 {
+		return refuse("it keeps values in %d blob files, which a copy could not", n)
+	}
+	if compression != nil && compression.UsesMinLZ() && v.db.TableFormat() < sstable.TableFormatPebblev6 {
+		return refuse("tables of its format cannot have the compression %s", compression.Name).
+			WithHint("the compressions for it are none, snappy and zstd")
+	}
+	return v.unmixed()
+}
+
+// unmixed refuses a directory with an entry that is neither Pebble's nor wring's, and
+// returns nil for any other.
+func (v *view) unmixed() *sdk.Error {
+	entries, err := os.ReadDir(v.path)
+	if err != nil {
+		return engine.WorkError("rewrite", v.path, err)
+	}
+	for _, entry := range entries {
+		name := entry.Name()
+		_, known := engine.File{Name: name}.Serial()
+		if !entry.Type().IsRegular() || !known && !isOurs(name) {
+			return sdk.Errorf(sdk.ErrUnsupported, "rewrite %s: %s in it is not Pebble's, and would be lost", v.path, name).
+				WithHint("move it out of the directory, or %s", useRanges)
+		}
+	}
+	return nil
+}
+
+// rewriteWorth says whether a rewrite of which that is expected changes anything.
+func rewriteWorth(expected sdk.Fragmentation, v *view, compression *sstable.CompressionProfile) bool {
+	return expected.ReclaimableBytes >= worthwhile || v.recompressed(compression)
+}
+
+// measureRewrite predicts what mode rewrite gives back.
+func (b *backend) measureRewrite(ctx context.Context, v *view, depth sdk.Depth, compression *sstable.CompressionProfile) (sdk.Fragmentation, error) {
+	tree := v.tree()
+	tree.Whole = true
+	f, err := v.measure(ctx, tree, depth, b.sampleBytes)
+	if err != nil {
+		return f, err
+	}
+	need := f.LiveBytes
+	if v.recompressed(compression) && depth != sdk.DepthQuick { // which reads nothing
+		ratio, err := v.ratio(ctx, compression)
+		if err != nil {
+			return f, engine.ReadError("sample", v.path, err)
+		}
+		need = int64(ratio * float64(f.LiveBytes))
+		f.LiveBytes = min(need, f.AllocatedBytes)
+		f.ReclaimableBytes = f.AllocatedBytes - f.LiveBytes
+		if f.Method == sdk.MethodExact {
+			f.Method = sdk.MethodSampled
+		}
+	}
+	f.Metrics["copy_bytes"] = float64(need)
+	if f.Obstacle = v.replaceable(compression); f.Obstacle == nil && rewriteWorth(f, v, compression) {
+		f.Obstacle, err = b.lackingRoom(v, need+need/10)
+	}
+	return f, err
+}
+
+// lackingRoom is an error for a copy that has no room, or nil.
+func (b *backend) lackingRoom(v *view, need int64) (*sdk.Error, error) {
+	usage, err := b.fs.GetDiskUsage(v.path)
+	if err != nil {
+		return nil, fmt.Errorf("look for free space at %s: %w", v.path, err)
+	}
+	if free := int64(min(usage.AvailBytes, 1<<62)); free < need {
+		return sdk.Errorf(sdk.ErrNoSpace, "rewrite %s: the copy needs %s beside it, and %s are free",
+			v.path, sdk.FormatBytes(need), sdk.FormatBytes(free)).
+			WithHint("free space on the store's file system, or %s and needs less", useRanges), nil
+	}
+	return nil, nil
+}

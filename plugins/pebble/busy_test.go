@@ -49,6 +49,34 @@ func TestLocked(t *testing.T) {
 	}
 }
 
+// TestLockedInBetween finds the store of another process without its marker, as a look
+// may that falls between two changes.
+func TestLockedInBetween(t *testing.T) {
+	path := generate(t, pebbletest.Spec{})
+	holder := start(t, roleHold, path)
+	markers, err := filepath.Glob(filepath.Join(path, "marker.manifest.*"))
+	if err != nil || len(markers) != 1 {
+		t.Fatalf("markers %q, %v", markers, err)
+	}
+	aside := filepath.Join(t.TempDir(), "aside")
+	if err := os.Rename(markers[0], aside); err != nil {
+		t.Fatal(err)
+	}
+	if err := compactWith(t.Context(), New(Config{}), path); !errors.Is(err, sdk.ErrBusy) {
+		t.Errorf("error %v, want %v", err, sdk.ErrBusy)
+	}
+	holder.kill()
+	if err := compactWith(t.Context(), New(Config{}), path); !errors.Is(err, sdk.ErrCorrupt) {
+		t.Errorf("with nobody else: error %v, want %v", err, sdk.ErrCorrupt)
+	}
+	if err := os.Rename(aside, markers[0]); err != nil {
+		t.Fatal(err)
+	}
+	if result := compact(t, path); result.ReclaimedBytes <= 0 {
+		t.Errorf("%+v", result)
+	}
+}
+
 // TestLockedByItself compacts a store by two names at once in one process, where
 // the lock alone would not help.
 func TestLockedByItself(t *testing.T) {

@@ -34,14 +34,7 @@ func (b *backend) Compact(ctx context.Context, req sdk.CompactRequest, report fu
 	if err != nil {
 		return sdk.CompactResult{}, err
 	}
-	d, err := openDirectory(req.Store.Path)
-	if err != nil {
-		return sdk.CompactResult{}, err
-	}
-	if _, err := b.readOptions(d); err != nil {
-		return sdk.CompactResult{}, err // before LOCK is touched
-	}
-	held, err := b.lock(d.path)
+	d, held, err := b.lockStore(req.Store.Path)
 	if err != nil {
 		return sdk.CompactResult{}, err
 	}

@@ -15,6 +15,38 @@ import (
 	"github.com/wringdb/wring/sdk"
 )
 
+// lockStore looks whether there is a store to compact at a path, and locks it. What is
+// none stays as it is, without a LOCK of ours. But a look without the lock may fall
+// between two changes of whoever has the store: if there is something wrong and a LOCK,
+// it takes that and looks again.
+func (b *backend) lockStore(path string) (directory, *holding, error) {
+	look := func() (directory, error) {
+		d, err := openDirectory(path)
+		if err == nil {
+			_, err = b.readOptions(d)
+		}
+		return d, err
+	}
+	d, wrong := look()
+	if wrong != nil && (d.path == "" || !d.has("LOCK")) {
+		return directory{}, nil, wrong
+	}
+	held, err := b.lock(d.path)
+	if err != nil {
+		if wrong != nil && !errors.Is(err, sdk.ErrBusy) {
+			err = wrong
+		}
+		return directory{}, nil, err
+	}
+	if wrong != nil {
+		if d, err = look(); err != nil {
+			held.release()
+			return directory{}, nil, err
+		}
+	}
+	return d, held, nil
+}
+
 // lock takes the store for this process. The lock is a POSIX one on the file
 // LOCK: it keeps nobody in this process away, and whoever in this process opens
 // and closes that file drops it. Pebble's own list of what a process has locked

@@ -30,21 +30,30 @@ type directory struct {
 // openDirectory lists the store at path and says what is wrong where it is none
 // that this backend can serve.
 func openDirectory(path string) (directory, error) {
-	if path == "" {
-		return directory{}, sdk.Errorf(sdk.ErrNotFound, "a Pebble store is found by its path, and none was given")
-	}
-	resolved, err := filepath.EvalSymlinks(path)
-	if err == nil {
-		resolved, err = filepath.Abs(resolved)
-	}
+	resolved, err := resolve(path)
 	if err != nil {
-		return directory{}, pathError(path, err)
+		return directory{}, err
 	}
 	d := directory{path: resolved}
 	if err := d.list(); err != nil {
 		return directory{}, err
 	}
 	return d, d.identify()
+}
+
+// resolve gives the absolute path without symbolic links.
+func resolve(path string) (string, error) {
+	if path == "" {
+		return "", sdk.Errorf(sdk.ErrNotFound, "a Pebble store is found by its path, and none was given")
+	}
+	resolved, err := filepath.EvalSymlinks(path)
+	if err == nil {
+		resolved, err = filepath.Abs(resolved)
+	}
+	if err != nil {
+		return "", pathError(path, err)
+	}
+	return resolved, nil
 }
 
 func (d *directory) list() error {

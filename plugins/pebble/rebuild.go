@@ -311,14 +311,14 @@ func (c *compaction) sweep() {
 // Sweep implements sdk.Sweeper: it removes the directories that dead rewrites have
 // left beside the store. While somebody has the store open they stay.
 func (b *backend) Sweep(ctx context.Context, store sdk.Store) ([]string, error) {
-	d, err := openDirectory(store.Path)
+	path, err := resolve(store.Path)
 	if err != nil {
 		return nil, err
 	}
-	if found, err := swap.Leftovers(d.path); err != nil || !found {
+	if found, err := swap.Leftovers(path); err != nil || !found {
 		return nil, err
 	}
-	held, err := b.lock(d.path)
+	_, held, err := b.lockStore(path)
 	if errors.Is(err, sdk.ErrBusy) {
 		return nil, nil
 	}
@@ -328,12 +328,12 @@ func (b *backend) Sweep(ctx context.Context, store sdk.Store) ([]string, error) 
 	w := newWatch()
 	removed, stuck, err := apart(ctx, w, func() {}, func() ([]string, error) {
 		defer held.release()
-		v, err := b.openView(ctx, d.path, viewing{lock: held.lock, watch: w})
+		v, err := b.openView(ctx, path, viewing{lock: held.lock, watch: w})
 		if err != nil {
 			return nil, err // there may be no other copy
 		}
 		v.close()
-		return swap.Sweep(d.path, b.hook)
+		return swap.Sweep(path, b.hook)
 	})
 	if stuck {
 		return nil, held.abandon(err)

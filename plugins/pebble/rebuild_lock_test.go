@@ -2,7 +2,6 @@ package pebble
 
 import (
 	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -21,16 +20,15 @@ import (
 	"github.com/wringdb/wring/sdk"
 )
 
-// contention is what a process tells that opened the store again and again.
+// contention is of a process that opens the store again and again.
 type contention struct {
-	Opened, Busy int
-	Wrong        string // what should never be
+	key          []byte // of its own
+	keys         int    // of the store
+	opened, busy int
 }
 
-var counterKey = []byte("a counter of its own")
-
-// contend opens the store, looks whether all is there, above all its own last write,
-// and writes once more.
+// contend opens the store until its standard input ends, and says once that it has done
+// so often enough. It ends with an error when it finds what should never be.
 func contend(store string) error {
 	ended := make(chan struct{})
 	go func() {
@@ -38,60 +36,60 @@ func contend(store string) error {
 		close(ended)
 	}()
 	fmt.Println("ready")
-	key := fmt.Appendf(counterKey, " %d", os.Getpid())
-	var c contention
-	keys := 0
-	for c.Wrong == "" {
+	c := contention{key: fmt.Append(nil, "counter of process ", os.Getpid())}
+	for told := false; ; {
 		select {
 		case <-ended:
-			return json.NewEncoder(os.Stdout).Encode(c)
-		case <-time.After(time.Duration(1+c.Opened%3) * time.Millisecond): // others want it too
+			return nil
+		case <-time.After(time.Duration(1+c.opened%3) * time.Millisecond): // others want it too
 		}
-		switch err := openOnce(store, key, &c, &keys); {
+		switch err := c.open(store); {
 		case errors.Is(err, syscall.EAGAIN):
-			c.Busy++
+			c.busy++
 		case err != nil:
-			c.Wrong = err.Error()
+			return err
+		}
+		if !told && c.opened >= 3 && c.busy >= 3 {
+			fmt.Println("enough")
+			told = true
 		}
 	}
-	return errors.New(c.Wrong)
 }
 
-func openOnce(store string, key []byte, c *contention, keys *int) error {
+// open looks whether all is there, above all its own last write, and writes once more.
+func (c *contention) open(store string) (err error) {
 	db, err := pebbledb.Open(store, &pebbledb.Options{ErrorIfNotExists: true, Logger: &events{}})
 	if err != nil {
 		return err
 	}
-	defer db.Close()
-	if c.Opened > 0 {
-		value, closer, err := db.Get(key)
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if c.opened > 0 {
+		value, closer, err := db.Get(c.key)
 		if err != nil {
 			return fmt.Errorf("get what was written the last time: %w", err)
 		}
-		if want := fmt.Sprint(c.Opened); string(value) != want {
-			c.Wrong = fmt.Sprintf("the counter is %s, and %s was written", value, want)
+		defer closer.Close()
+		if want := fmt.Sprint(c.opened); string(value) != want {
+			return fmt.Errorf("the counter is %s, and %s was written", value, want)
 		}
-		_ = closer.Close()
 	}
-	found := 0
 	it, err := db.NewIter(&pebbledb.IterOptions{LowerBound: pebbletest.Key(0)}) // behind the counters
 	if err != nil {
 		return err
 	}
+	keys := 0
 	for valid := it.First(); valid; valid = it.Next() {
-		found++
+		keys++
 	}
 	if err := it.Close(); err != nil {
 		return err
 	}
-	if *keys == 0 {
-		*keys = found
+	if c.opened > 0 && keys != c.keys {
+		return fmt.Errorf("%d keys, before %d", keys, c.keys)
 	}
-	if found != *keys {
-		c.Wrong = fmt.Sprintf("%d keys, before %d", found, *keys)
-	}
-	c.Opened++
-	return db.Set(key, fmt.Append(nil, c.Opened), pebbledb.Sync)
+	c.keys = keys
+	c.opened++
+	return db.Set(c.key, fmt.Append(nil, c.opened), pebbledb.Sync)
 }
 
 // TestRewriteContended rewrites a store for which other processes contend: each gets it
@@ -119,9 +117,10 @@ func TestRewriteContended(t *testing.T) {
 		}
 	}
 	for _, r := range rivals {
-		if c := r.end(t); c.Opened < 2 || c.Busy == 0 {
-			t.Errorf("it opened the store %d times and found it locked %d times: too seldom to tell", c.Opened, c.Busy)
-		}
+		r.wait(t, "enough")
+	}
+	for _, r := range rivals {
+		r.end(t)
 	}
 	wantAlone(t, path)
 }
@@ -150,24 +149,26 @@ func startRival(t *testing.T, path string) *rival {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = r.cmd.Process.Kill(); _ = r.cmd.Wait() })
-	if line, err := r.stdout.ReadString('\n'); err != nil {
-		t.Fatalf("it said %q: %v", line, err)
-	}
+	r.wait(t, "ready")
 	return r
 }
 
-func (r *rival) end(t *testing.T) (c contention) {
+// wait returns when the process has said so; one that found something wrong ends first.
+func (r *rival) wait(t *testing.T, word string) {
+	t.Helper()
+	if line, err := r.stdout.ReadString('\n'); err != nil || line != word+"\n" {
+		t.Fatalf("it said %q, want %q: %v", line, word, err)
+	}
+}
+
+func (r *rival) end(t *testing.T) {
 	t.Helper()
 	if err := r.stdin.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := json.NewDecoder(r.stdout).Decode(&c); err != nil {
-		t.Error(err)
-	}
 	if err := r.cmd.Wait(); err != nil {
 		t.Errorf("it ended with %v", err)
 	}
-	return c
 }
 
 // TestRewriteLocked tries, at each change that a rewrite makes beside the store, to get

@@ -58,7 +58,12 @@ func (s chainStore) Settle(start, end []byte) error { return s.Compact(start, en
 func makeChain(t *testing.T, format pebblev1.FormatMajorVersion) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "chaindata")
-	db := openV1(t, path, format)
+	options := nodeOptions(format)
+	options.DisableAutomaticCompactions = true // so that there is something to do
+	db, err := pebblev1.Open(path, options)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := pebbletest.WriteChain(uint64(format), 200, chainStore{db}); err != nil {
 		t.Fatal(err)
 	}

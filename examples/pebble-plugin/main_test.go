@@ -82,7 +82,7 @@ func TestPlugin(t *testing.T) {
 				t.Errorf("filters have %s bits per key", bits)
 			}
 			// The comparison would have found what others lose.
-			want := []string{"CompressionName", "FilterPolicyName", "OPTIONS", "PropertyCollectorNames", "UserProperties", "filter bits", "data block", "index block", "table"}
+			want := []string{"CompressionName", "FilterPolicyName", "OPTIONS", "PropertyCollectorNames", "UserProperties", "filter bits", "data block"}
 			for _, name := range want {
 				if !slices.Contains(before.Differences(spoilt), name) {
 					t.Errorf("without the application's options, %s is not found to be lost", name)

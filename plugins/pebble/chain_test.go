@@ -58,7 +58,9 @@ func (s chainStore) Settle(start, end []byte) error {
 // node, which has keys in the order of their bytes, but settings of its own.
 func TestChain(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "chaindata")
-	db, err := pebbledb.Open(path, nodeOptions())
+	making := nodeOptions()
+	making.DisableAutomaticCompactions, making.L0StopWritesThreshold = true, 1000 // so that there is something to do
+	db, err := pebbledb.Open(path, making)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -146,7 +146,8 @@ var fidelities = []fidelity{
 		o.TargetFileSizes[0], o.TargetFileSizes[1] = 32<<10, 32<<10
 		o.CacheSize, o.TargetByteDeletionRate, o.MaxOpenFiles = 77<<20, 1<<20, 500
 	}}, spoil: func(o *pebbledb.Options) {
-		*o = pebbledb.Options{FormatMajorVersion: o.FormatMajorVersion, Logger: o.Logger}
+		eachLevel(o, func(_ int, l *pebbledb.LevelOptions) { l.BlockSize, l.IndexBlockSize = 4<<10, 256 })
+		o.TargetFileSizes[0], o.TargetFileSizes[1] = 64<<10, 64<<10
 	}, lost: []string{"OPTIONS", "data block", "index block", "table"}},
 
 	{name: "merger", spec: pebbletest.Spec{Adjust: func(o *pebbledb.Options) { o.Merger = last }},

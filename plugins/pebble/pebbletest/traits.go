@@ -25,8 +25,8 @@ type Traits struct {
 	// Names are equal or not: the OPTIONS file's text, the format's marker, and what
 	// the tables of the lowest level say, each with all values that occur.
 	Names map[string]string
-	// Sizes are means over these tables, in bytes of keys and values, which depend on the
-	// content too; 0 where there is none.
+	// Sizes are means over these tables, in bytes, which depend on the content too; 0
+	// where there are too few to tell, and then they are not compared.
 	Sizes map[string]float64
 }
 
@@ -104,7 +104,7 @@ func (t Traits) Differences(o Traits) []string {
 	}
 	for _, name := range slices.Sorted(maps.Keys(merged(t.Sizes, o.Sizes))) {
 		a, b := t.Sizes[name], o.Sizes[name]
-		if math.Abs(a-b) > sizeTolerance*max(a, b) {
+		if min(a, b) > 0 && math.Abs(a-b) > sizeTolerance*max(a, b) {
 			names = append(names, name)
 		}
 	}

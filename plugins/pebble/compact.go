@@ -190,7 +190,7 @@ func (c *compaction) preflight(v *view, all []engine.Region) error {
 func (c *compaction) room(what string, need int64) error {
 	usage, err := c.fs.GetDiskUsage(c.path)
 	if err != nil {
-		return fmt.Errorf("look for free space at %s: %w", c.path, err)
+		return engine.WorkError("look for free space at", c.path, err)
 	}
 	if free := int64(min(usage.AvailBytes, 1<<62)); free < need {
 		return sdk.Errorf(sdk.ErrNoSpace, "compact %s: %s needs %s, and %s are free",

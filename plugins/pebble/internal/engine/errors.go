@@ -47,6 +47,17 @@ func knownError(doing, path string, err error) *sdk.Error {
 	case errors.Is(err, fs.ErrPermission):
 		return sdk.Errorf(sdk.ErrPermission, "%s %s: %s", doing, path, FirstLine(err)).
 			WithHint("run as the user that owns the store")
+	case errors.Is(err, syscall.EROFS):
+		return sdk.Errorf(sdk.ErrPermission, "%s %s: %s", doing, path, FirstLine(err)).
+			WithHint("the store's file system cannot be written to: mount it so that it can, and look at the system's log if it was")
+	case errors.Is(err, syscall.EIO):
+		return sdk.Errorf(sdk.ErrInternal, "%s %s: %s", doing, path, FirstLine(err)).
+			WithHint("the disk fails to read or to write: look at its health and at the system's log")
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		full := sdk.Errorf(sdk.ErrInternal, "%s %s: %s", doing, path, FirstLine(err)).
+			WithHint("too many files are open; raise the limit (`ulimit -n`) or try again later")
+		full.Retryable = true
+		return full
 	}
 	return nil
 }

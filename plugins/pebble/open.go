@@ -22,8 +22,8 @@ const onceBytes = 1 << 20
 // as Pebble's own logger does when a table vanishes under a reader.
 type events struct {
 	watch *watch // may be nil in tests
-	// flushes is set where nothing but flushes works in the background while the
-	// store is being opened. Pebble retries them for ever.
+	// flushes is set where nothing but a flush works in the background while one is
+	// waited for. Pebble retries it for ever.
 	flushes bool
 
 	mu         sync.Mutex
@@ -74,7 +74,7 @@ func (e *events) listener() *pebbledb.EventListener {
 			if e.background == nil {
 				e.background = err
 			}
-			if e.flushes && e.watch.opening.Load() {
+			if e.flushes && e.watch.flushing.Load() {
 				e.watch.leave(err)
 			}
 		},

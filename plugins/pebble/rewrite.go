@@ -102,9 +102,9 @@ func (c *compaction) open(ctx context.Context, own *ownOptions, automatic bool, 
 	if !automatic {
 		c.Tell("flush", 0, 0)
 	}
-	c.watch.opening.Store(true)
+	c.watch.flushing.Store(true)
 	db, err := pebbledb.Open(c.path, options)
-	c.watch.opening.Store(false)
+	c.watch.flushing.Store(false)
 	if err != nil {
 		return engine.WorkError("open", c.path, err)
 	}
@@ -226,9 +226,7 @@ func (c *compaction) compactSteps(ctx context.Context, db *pebbledb.DB, comparer
 		}
 		c.Tell("compact", c.done, c.total)
 		if w.Forcible() {
-			c.working.heeds.Store(false) // a flush that fails is tried again for ever
-			ok, err := w.Force(db, comparer)
-			c.working.heeds.Store(true)
+			ok, err := c.force(db, comparer, w.Region)
 			if err != nil {
 				return err
 			}
@@ -271,6 +269,21 @@ func (c *compaction) roomFor(ctx context.Context, db *pebbledb.DB, step engine.K
 		}
 	}
 	return c.room("the next step", engine.RoomFor(step.Bytes))
+}
+
+// force lets Pebble flush what gives it a reason to compact the region. A flush
+// that fails is tried again for ever: the call returns without it, and the work
+// ends here if it succeeds after all.
+func (c *compaction) force(db *pebbledb.DB, comparer *pebbledb.Comparer, r engine.Region) (bool, error) {
+	c.working.heeds.Store(false)
+	c.watch.flushing.Store(true)
+	ok, err := r.Force(db, comparer)
+	c.watch.flushing.Store(false)
+	c.working.heeds.Store(true)
+	if c.watch.left.Load() {
+		return false, errLeft
+	}
+	return ok, err
 }
 
 // settleDown waits until Pebble has rewritten the tables that are thick with

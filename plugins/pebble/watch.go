@@ -16,8 +16,8 @@ import (
 const (
 	// reportEvery is how often a call looks at its work, and tells of it.
 	reportEvery = 100 * time.Millisecond
-	// cancelGrace is how long Pebble may go on opening a store for writing, which
-	// nothing interrupts, after the call was cancelled.
+	// cancelGrace is how long Pebble may go on with what nothing interrupts after
+	// the call was cancelled: opening a store for writing, and a flush.
 	cancelGrace = 500 * time.Millisecond
 )
 
@@ -30,8 +30,9 @@ var errLeft = errors.New("nobody waits for this any more")
 type watch struct {
 	// stuck holds the first error that the work cannot come back from.
 	stuck chan error
-	// opening is set while Pebble opens the store for writing.
-	opening atomic.Bool
+	// flushing is set while Pebble opens the store for writing, and while a flush
+	// is waited for that a compaction asked for: nothing interrupts either.
+	flushing atomic.Bool
 	// left is set once the call returns without its work.
 	left atomic.Bool
 	// broken is set once what Pebble has open can be neither used nor closed.
@@ -79,7 +80,7 @@ func (w *watch) wait(ctx context.Context, done <-chan struct{}, beat func()) err
 			beat()
 		case cancelled.IsZero():
 			cancelled = time.Now()
-		case w.opening.Load() && time.Since(cancelled) > cancelGrace:
+		case w.flushing.Load() && time.Since(cancelled) > cancelGrace:
 			w.leave(ctx.Err())
 		}
 	}

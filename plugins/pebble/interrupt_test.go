@@ -165,7 +165,7 @@ func TestCancelForced(t *testing.T) {
 	var compacting atomic.Bool
 	b := newBackend(Config{})
 	b.fs = &hookFS{FS: vfs.Default, hook: func(operation, name string) error {
-		if compacting.Load() && operation == "create" && strings.HasSuffix(name, ".log") {
+		if compacting.Load() && operation == "create" && isTable(name) {
 			cancel()
 		}
 		return nil

@@ -92,6 +92,12 @@ func (c *compaction) open(ctx context.Context, own *ownOptions, automatic bool, 
 		separation.RewriteMinimumAge, separation.TargetGarbageRatio = 0, deadBlobs
 		options.Experimental.ValueSeparationPolicy = func() pebbledb.ValueSeparationPolicy { return separation }
 	}
+	// Pebble reads statistics in a goroutine that ends the process when opening
+	// fails under it. They are for automatic compactions alone.
+	options.DisableTableStats = !automatic
+	// Nothing is written that must outlive this process before it is flushed, and
+	// Pebble ends the process when it cannot begin another log.
+	options.DisableWAL = true
 	cache := pebbledb.NewCache(min(c.cacheBytes, onceBytes))
 	defer cache.Unref()
 	options.Cache = cache

@@ -154,6 +154,31 @@ func (f *workFS) ReuseForWrite(from, to string, category vfs.DiskWriteCategory) 
 	return f.wrap(to)(f.FS.ReuseForWrite(from, to, category))
 }
 
+func (f *workFS) OpenDir(name string) (vfs.File, error) {
+	dir, err := f.FS.OpenDir(name)
+	if err != nil {
+		return nil, err
+	}
+	return &workDir{File: dir, name: name, watch: f.watch}, nil
+}
+
+// workDir is the store's directory. Pebble panics where it cannot be synced, partly
+// in goroutines of its own, which would end the process: what was to be synced may
+// be lost, and another try would not tell.
+type workDir struct {
+	vfs.File
+	name  string
+	watch *watch
+}
+
+func (d *workDir) Sync() error {
+	err := d.File.Sync()
+	if err != nil {
+		d.watch.park(newFatalError("sync directory %s: %v", d.name, err))
+	}
+	return err
+}
+
 // Rename puts the store's own text in place of an OPTIONS file that Pebble is
 // about to name.
 func (f *workFS) Rename(from, to string) error {
@@ -245,4 +270,5 @@ var (
 	_ vfs.FS   = (*readOnlyFS)(nil)
 	_ vfs.FS   = (*workFS)(nil)
 	_ vfs.File = (*countedFile)(nil)
+	_ vfs.File = (*workDir)(nil)
 )

@@ -35,17 +35,13 @@ type events struct {
 func (e *events) Infof(string, ...any)  {}
 func (e *events) Errorf(string, ...any) {}
 
-// Fatalf is for errors that Pebble cannot go on from; it must not return. The
-// goroutine may be one of Pebble's own, where a panic would end the process, and
-// it may hold mutexes, which must stay held: it is parked for ever, and the call
-// returns without it. The store recovers when another process opens it.
+// Fatalf is for errors that Pebble cannot go on from; it must not return.
 func (e *events) Fatalf(format string, args ...any) {
 	err := newFatalError(format, args...)
 	if e.watch == nil {
 		panic(err)
 	}
-	e.watch.breakDown(err)
-	select {}
+	e.watch.park(err)
 }
 
 // first returns the first error of the background, corruption before others.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,6 +19,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/wringdb/wring/plugins/pebble/internal/faultfs"
 	"github.com/wringdb/wring/plugins/pebble/pebbletest"
 	"github.com/wringdb/wring/sdk"
 )
@@ -28,21 +28,26 @@ import (
 // machine that is busy with other tests.
 const atOnce = 5 * time.Second
 
-// TestFlushFails has a store with writes in the log that cannot be flushed when
-// it is opened: Pebble tries again for ever.
+// TestFlushFails has writes that cannot be flushed: those in the log of a store that
+// is opened, and what forces a table to be rewritten. Pebble tries again for ever.
 func TestFlushFails(t *testing.T) {
+	logged := pebbletest.Spec{LeaveInLog: true}
+	held := pebbletest.Spec{Shape: pebbletest.Held}
 	cases := []struct {
+		name  string
+		spec  pebbletest.Spec
 		errno syscall.Errno
 		kind  error
 	}{
-		{syscall.ENOSPC, sdk.ErrNoSpace},
-		{syscall.EDQUOT, sdk.ErrNoSpace},
-		{syscall.EIO, sdk.ErrInternal},
+		{"full disk", logged, syscall.ENOSPC, sdk.ErrNoSpace},
+		{"quota", logged, syscall.EDQUOT, sdk.ErrNoSpace},
+		{"failing disk", logged, syscall.EIO, sdk.ErrInternal},
+		{"full disk, to force a table", held, syscall.ENOSPC, sdk.ErrNoSpace},
 	}
 	for _, c := range cases {
-		t.Run(c.errno.Error(), func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			t.Parallel() // it waits more than it works
-			path := generate(t, pebbletest.Spec{LeaveInLog: true})
+			path := generate(t, c.spec)
 			digest, _ := contentOf(t, path)
 			var failing atomic.Bool
 			failing.Store(true)
@@ -167,24 +172,28 @@ type answers struct {
 	Message, Hint                string
 }
 
-// compactAndBreak compacts a store whose manifest cannot be written once the
-// first table is, or is to be taken into a new store.
+// envBreak says which operations fail, as faultfs names them, and after a bar the
+// operation, and of which file, from which on they do so.
+const envBreak = "PEBBLE_TEST_BREAK"
+
+// compactAndBreak compacts a store, and lets something fail that Pebble cannot go on
+// from.
 func compactAndBreak(store string) error {
-	var tables atomic.Int64
-	mode, last := os.Getenv(envMode), "create"
-	if mode == modeRewrite {
-		last = "link"
-	}
+	failing, after, _ := strings.Cut(os.Getenv(envBreak), "|")
+	kind, of, _ := strings.Cut(after, " ")
+	mode := os.Getenv(envMode)
+	var broken atomic.Bool
 	b := newBackend(Config{})
-	b.fs = &hookFS{FS: vfs.Default, hook: func(operation, name string) error {
-		if operation == last && isTable(name) {
-			tables.Add(1)
+	b.fs = faultfs.New(vfs.Default, func(op faultfs.Op, do func() error) error {
+		if broken.Load() && strings.HasPrefix(op.String(), failing) {
+			return &os.PathError{Op: string(op.Kind), Path: op.Name, Err: syscall.ENOSPC}
 		}
-		if tables.Load() > 0 && operation == "write" && strings.HasPrefix(filepath.Base(name), "MANIFEST-") {
-			return &os.PathError{Op: "write", Path: name, Err: syscall.ENOSPC}
+		err := do()
+		if string(op.Kind) == kind && strings.Contains(op.Name, of) {
+			broken.Store(true)
 		}
-		return nil
-	}}
+		return err
+	})
 	ctx := context.Background()
 	compact := func() error {
 		_, err := b.Compact(ctx, sdk.CompactRequest{Store: sdk.Store{Path: store}, Mode: mode}, func(sdk.Progress) {})
@@ -199,24 +208,32 @@ func compactAndBreak(store string) error {
 }
 
 // TestFatal has an error of the file system that Pebble cannot go on from, in a
-// goroutine of its own: in a flush while the store is opened, in a compaction, and in
-// a new store, which nobody needs any more.
+// goroutine of its own: in a flush while the store is opened, in a compaction, and
+// in a new store, which nobody needs any more; and one that ends the opening, with goroutines that Pebble has begun.
 func TestFatal(t *testing.T) {
-	for name, c := range map[string]struct {
-		mode string
-		spec pebbletest.Spec
+	const manifest, directory, options = "write MANIFEST|create .sst", "sync of directory|create marker.manifest", "create temporary|create .sst"
+	for _, c := range []struct {
+		name    string
+		mode    string
+		spec    pebbletest.Spec
+		failing string
+		says    string
+		stuck   bool
 	}{
-		"in a flush":      {modeRanges, pebbletest.Spec{LeaveInLog: true}},
-		"in a compaction": {modeRanges, pebbletest.Spec{}},
-		"in a new store":  {modeRewrite, pebbletest.Spec{}},
+		{"a manifest in a flush", modeRanges, pebbletest.Spec{LeaveInLog: true}, manifest, "MANIFEST", true},
+		{"a manifest in a compaction", modeRanges, pebbletest.Spec{}, manifest, "MANIFEST", true},
+		{"a directory in a flush", modeRanges, pebbletest.Spec{LeaveInLog: true}, directory, "sync directory", true},
+		{"a directory in a compaction", modeRanges, pebbletest.Spec{}, directory, "sync directory", true},
+		{"options after a flush", modeRanges, pebbletest.Spec{LeaveInLog: true}, options, "temporary", false},
+		{"a manifest of a new store", modeRewrite, pebbletest.Spec{}, "write MANIFEST|link .sst", "MANIFEST", false},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			path := generate(t, c.spec)
 			digest, _ := contentOf(t, path)
 			ctx, cancel := context.WithTimeout(context.Background(), 2*atOnce)
 			defer cancel()
 			cmd := exec.CommandContext(ctx, os.Args[0])
-			cmd.Env = append(os.Environ(), envRole+"="+roleBreak, envMode+"="+c.mode, envStore+"="+path)
+			cmd.Env = append(os.Environ(), envRole+"="+roleBreak, envMode+"="+c.mode, envStore+"="+path, envBreak+"="+c.failing)
 			cmd.Stderr = os.Stderr
 			out, err := cmd.Output()
 			if err != nil {
@@ -226,12 +243,11 @@ func TestFatal(t *testing.T) {
 			if err := json.Unmarshal(out, &a); err != nil {
 				t.Fatalf("%v: %s", err, out)
 			}
-			stuck := c.mode == modeRanges
-			if !a.NoSpace || !strings.Contains(a.Message, "MANIFEST") || strings.Contains(a.Hint, "end this plugin's process") != stuck {
+			if !a.NoSpace || !strings.Contains(a.Message, c.says) || strings.Contains(a.Hint, "end this plugin's process") != c.stuck {
 				t.Errorf("error %q with hint %q, want one of %v", a.Message, a.Hint, sdk.ErrNoSpace)
 			}
-			if a.AgainBusy != stuck || !a.Measured {
-				t.Errorf("afterwards: busy %v, measured %v; want %v and true", a.AgainBusy, a.Measured, stuck)
+			if a.AgainBusy != c.stuck || !a.Measured {
+				t.Errorf("afterwards: busy %v, measured %v; want %v and true", a.AgainBusy, a.Measured, c.stuck)
 			}
 			wantAlone(t, path)
 			// The end of the process gives the store back, whole.
@@ -243,6 +259,31 @@ func TestFatal(t *testing.T) {
 				t.Error("content changed by the next compaction")
 			}
 		})
+	}
+}
+
+// TestLogCannotBegin lets no log be begun but the one of each opening: Pebble ends
+// the process when it cannot begin another.
+func TestLogCannotBegin(t *testing.T) {
+	path := generate(t, pebbletest.Spec{Shape: pebbletest.Held, LiveBytes: 2 << 20, Adjust: smallTables})
+	digest, _ := contentOf(t, path)
+	var compacting atomic.Bool
+	b := newBackend(Config{})
+	b.fs = faultfs.New(vfs.Default, func(op faultfs.Op, do func() error) error {
+		begins := op.Kind == faultfs.Create && strings.HasSuffix(op.Name, ".log") || op.Kind == faultfs.Reuse
+		if begins && compacting.Load() {
+			t.Errorf("%s while tables are forced", op)
+		}
+		return do()
+	})
+	result, err := b.Compact(context.Background(), sdk.CompactRequest{Store: sdk.Store{Path: path}}, func(p sdk.Progress) {
+		compacting.Store(p.Phase == "compact")
+	})
+	if err != nil || result.ReclaimedBytes <= 0 {
+		t.Errorf("%+v, error %v", result, err)
+	}
+	if got, _ := contentOf(t, path); got != digest {
+		t.Error("content changed")
 	}
 }
 

@@ -56,6 +56,15 @@ func (w *watch) breakDown(err error) {
 	w.leave(err)
 }
 
+// park is breakDown by the work itself, which goes no further. The goroutine may be
+// one of Pebble's own, where a panic would end the process, and it may hold
+// mutexes, which must stay held: it waits for ever, and the call returns without
+// it. The store recovers when another process opens it.
+func (w *watch) park(err error) {
+	w.breakDown(err)
+	select {}
+}
+
 // wait returns nil when done is closed, or the error that the work is stuck with.
 // It calls beat now and then.
 func (w *watch) wait(ctx context.Context, done <-chan struct{}, beat func()) error {

@@ -143,6 +143,9 @@ func (f *workFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, 
 	if isTable(name) && f.watch.left.Load() {
 		time.Sleep(retryEvery)
 	}
+	if err := f.order(name); err != nil {
+		return nil, err
+	}
 	return f.wrap(name)(f.FS.Create(name, category))
 }
 
@@ -152,6 +155,32 @@ func (f *workFS) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts
 
 func (f *workFS) ReuseForWrite(from, to string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	return f.wrap(to)(f.FS.ReuseForWrite(from, to, category))
+}
+
+func (f *workFS) Remove(name string) error {
+	if err := f.order(name); err != nil {
+		return err
+	}
+	return f.FS.Remove(name)
+}
+
+// order syncs the directory before a marker comes or goes. Pebble relies on names
+// to reach the disk in the order in which they were made, which is not so on all
+// file systems: a power cut could leave a marker of a manifest that is not there,
+// or no marker at all.
+func (f *workFS) order(name string) error {
+	if !strings.HasPrefix(filepath.Base(name), "marker.") {
+		return nil
+	}
+	dir, err := f.FS.OpenDir(filepath.Dir(name))
+	if err != nil {
+		return err
+	}
+	err = dir.Sync()
+	if cerr := dir.Close(); err == nil {
+		err = cerr
+	}
+	return err
 }
 
 func (f *workFS) OpenDir(name string) (vfs.File, error) {

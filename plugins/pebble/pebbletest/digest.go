@@ -20,6 +20,9 @@ func Digest(path string, options *pebbledb.Options) (digest string, keys int, er
 		o = options.Clone()
 	}
 	o.ReadOnly, o.ErrorIfNotExists, o.Logger = true, true, quiet{}
+	o.EventListener = &pebbledb.EventListener{
+		DataCorruption: func(pebbledb.DataCorruptionInfo) {}, // it comes as an error, too
+	}
 	db, err := pebbledb.Open(path, o)
 	if err != nil {
 		return "", 0, fmt.Errorf("open store %s: %w", path, err)

@@ -27,6 +27,9 @@ type fidelity struct {
 	// spoil changes the settings: what compacts the store under these must be found.
 	spoil func(*pebbledb.Options)
 	lost  []string // traits that are others then
+	// twin is set where Pebble leaves the store alone when it is told to compact it, or
+	// does not open it under other settings: it is made under them instead.
+	twin bool
 }
 
 func eachLevel(o *pebbledb.Options, set func(level int, l *pebbledb.LevelOptions)) {
@@ -48,6 +51,12 @@ func compressed(profiles ...*block.CompressionProfile) func(*pebbledb.Options) {
 			l.Compression = func() *block.CompressionProfile { return profile }
 		})
 	}
+}
+
+// filteredAndSmall has filters and a compression that are not the usual ones.
+func filteredAndSmall(o *pebbledb.Options) {
+	bloomEverywhere(14)(o)
+	compressed(block.SnappyCompression, block.ZstdCompression)(o)
 }
 
 // writtenBy has the columns of a key schema, and can read those of others.
@@ -138,6 +147,12 @@ var fidelities = []fidelity{
 		o.ApplyCompressionSettings(func() pebbledb.DBCompressionSettings { return pebbledb.DBCompressionFastest })
 	}, lost: []string{"CompressionName", "OPTIONS"}},
 
+	{name: "tombstones at the bottom, which only Pebble's own compactions rewrite", spec: pebbletest.Spec{Shape: pebbletest.Bottom, Adjust: filteredAndSmall},
+		twin: true, spoil: bloomEverywhere(10), lost: []string{"filter bits"}},
+	{name: "versions of a snapshot at the bottom, whose compaction is forced", spec: pebbletest.Spec{Shape: pebbletest.Held, Adjust: filteredAndSmall},
+		twin: true, spoil: compressed(block.SnappyCompression), lost: []string{"CompressionName", "OPTIONS"}},
+	{name: "writes in the log", spec: pebbletest.Spec{LeaveInLog: true, Adjust: filteredAndSmall},
+		spoil: compressed(block.SnappyCompression), lost: []string{"CompressionName", "OPTIONS"}},
 	{name: "sizes", spec: pebbletest.Spec{Adjust: func(o *pebbledb.Options) {
 		eachLevel(o, func(level int, l *pebbledb.LevelOptions) {
 			l.BlockSize, l.IndexBlockSize = 8<<10+level, 64
@@ -151,14 +166,14 @@ var fidelities = []fidelity{
 	}, lost: []string{"OPTIONS", "data block", "index block", "table"}},
 
 	{name: "merger", spec: pebbletest.Spec{Adjust: func(o *pebbledb.Options) { o.Merger = last }},
-		config: Config{Mergers: []*pebbledb.Merger{last}},
-		spoil:  func(o *pebbledb.Options) { o.Merger = nil }, lost: []string{"MergerName", "OPTIONS"}},
+		config: Config{Mergers: []*pebbledb.Merger{last}}, twin: true,
+		spoil: func(o *pebbledb.Options) { o.Merger = nil }, lost: []string{"MergerName", "OPTIONS"}},
 	{name: "comparer", spec: pebbletest.Spec{Format: pebbledb.FormatNewest, Adjust: func(o *pebbledb.Options) { o.Comparer = renamed }},
-		config: Config{Comparers: []*pebbledb.Comparer{renamed}},
-		spoil:  func(o *pebbledb.Options) { o.Comparer = nil }, lost: []string{"ComparerName", "KeySchemaName", "OPTIONS"}},
+		config: Config{Comparers: []*pebbledb.Comparer{renamed}}, twin: true,
+		spoil: func(o *pebbledb.Options) { o.Comparer = nil }, lost: []string{"ComparerName", "KeySchemaName", "OPTIONS"}},
 	{name: "comparer with no more than it needs", spec: pebbletest.Spec{Format: pebbledb.FormatNewest, Adjust: func(o *pebbledb.Options) { o.Comparer = bare }},
-		config: Config{Comparers: []*pebbledb.Comparer{bare}},
-		spoil:  func(o *pebbledb.Options) { o.Comparer = nil }, lost: []string{"ComparerName", "KeySchemaName", "OPTIONS"}},
+		config: Config{Comparers: []*pebbledb.Comparer{bare}}, twin: true,
+		spoil: func(o *pebbledb.Options) { o.Comparer = nil }, lost: []string{"ComparerName", "KeySchemaName", "OPTIONS"}},
 	{name: "block property collectors", spec: pebbletest.Spec{Format: pebbledb.FormatVirtualSSTables, Adjust: collected(newOwnProperty)},
 		config: Config{BlockPropertyCollectors: []func() pebbledb.BlockPropertyCollector{newOwnProperty}},
 		spoil:  collected(), lost: []string{"PropertyCollectorNames", "UserProperties"}},
@@ -236,10 +251,14 @@ func sameOptions(t *testing.T, path string, c fidelity) {
 	}
 }
 
-// spoil compacts a copy of the store under other settings, with Pebble alone. Where
-// Pebble does not open it under these, it is made under them.
+// spoil compacts a copy of the store under other settings, with Pebble alone.
 func spoil(t *testing.T, path string, c fidelity) pebbletest.Traits {
 	t.Helper()
+	if c.twin {
+		spec := c.spec
+		spec.Adjust = func(o *pebbledb.Options) { c.spec.Adjust(o); c.spoil(o) }
+		return traits(t, generate(t, spec), spec.Options())
+	}
 	spoilt := filepath.Join(t.TempDir(), "spoilt")
 	if err := os.CopyFS(spoilt, os.DirFS(path)); err != nil {
 		t.Fatal(err)
@@ -248,9 +267,7 @@ func spoil(t *testing.T, path string, c fidelity) pebbletest.Traits {
 	c.spoil(options)
 	db, err := pebbledb.Open(spoilt, options)
 	if err != nil {
-		spec := c.spec
-		spec.Adjust = func(o *pebbledb.Options) { c.spec.Adjust(o); c.spoil(o) }
-		return traits(t, generate(t, spec), spec.Options())
+		t.Fatal(err)
 	}
 	if err := db.Compact(context.Background(), pebbletest.Key(0), pebbletest.Key(1<<30), false); err != nil {
 		t.Fatal(err)

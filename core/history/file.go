@@ -32,6 +32,7 @@ var (
 	bucketResults = []byte("results") // store → bucket: sequence → Result
 	bucketPast    = []byte("past")    // store → Past
 	bucketOpen    = []byte("open")    // run ID → bucket: run → Run, stores → bucket: store → Result
+	bucketNotices = []byte("notices") // key → record of core/notify; may be missing before open
 
 	keySchema = []byte("schema")
 	keyRun    = []byte("run")
@@ -328,6 +329,11 @@ func checkRecords(tx *bolt.Tx) error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
+	if b := tx.Bucket(bucketNotices); b != nil {
+		if err := checkBucket(b); err != nil {
+			return fmt.Errorf("%s: %w", bucketNotices, err)
+		}
+	}
 	return nil
 }
 
@@ -348,7 +354,7 @@ func checkBucket(b *bolt.Bucket) error {
 }
 
 func makeBuckets(tx *bolt.Tx) error {
-	for _, name := range [][]byte{bucketMeta, bucketRuns, bucketResults, bucketPast, bucketOpen} {
+	for _, name := range [][]byte{bucketMeta, bucketRuns, bucketResults, bucketPast, bucketOpen, bucketNotices} {
 		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 			return err
 		}

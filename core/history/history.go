@@ -1,6 +1,7 @@
 package history
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -37,6 +38,9 @@ type records interface {
 	results(store string, n int) ([]Result, error)
 	past(store string) (Past, error)
 	pasts() (map[string]Past, error)
+
+	notices() (map[string]json.RawMessage, error)
+	changeNotices(changes map[string]json.RawMessage) error
 
 	setKeep(keep int)
 	close() error

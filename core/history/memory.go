@@ -1,6 +1,7 @@
 package history
 
 import (
+	"encoding/json"
 	"maps"
 	"slices"
 	"sync"
@@ -15,6 +16,7 @@ type memory struct {
 	allRuns  []Run           // oldest first, as are the results
 	byStore  map[string][]Result
 	allPasts map[string]Past
+	kept     map[string]json.RawMessage // of ChangeNotices
 }
 
 var _ records = (*memory)(nil)
@@ -25,6 +27,7 @@ func newMemory(keep int) *memory {
 		open:     map[string]*Run{},
 		byStore:  map[string][]Result{},
 		allPasts: map[string]Past{},
+		kept:     map[string]json.RawMessage{},
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 func (d *decoder) root(ctx context.Context, body *hclsyntax.Body, c *Config, describer func(*Config) Describer) {
 	b := d.open(body, "the configuration", hcl.Range{},
 		[]string{"data_dir", "max_parallel", "plugin_dirs"},
-		[]string{"defaults", "history", "group", "plugin", "store"})
+		[]string{"defaults", "history", "group", "plugin", "store", "notify"})
 	c.MaxParallel, c.KeepHistory = defaultMaxParallel, defaultKeep
 	if v := setting(b, "max_parallel", whole(1, 1000)); v.set {
 		c.MaxParallel = v.v
@@ -50,6 +50,7 @@ func (d *decoder) root(ctx context.Context, body *hclsyntax.Body, c *Config, des
 	stores := b.stores(c, base, groups)
 	d.checkPaths(stores)
 	d.checkDataDir(c.DataDir, stores)
+	b.notifies(c)
 	if describer == nil {
 		return
 	}

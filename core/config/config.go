@@ -27,6 +27,7 @@ type Config struct {
 	Groups      []Group
 	Plugins     []Plugin
 	Stores      []Store
+	Notify      []Notify
 }
 
 // Group limits how many of its stores are compacted at the same time.
@@ -78,6 +79,8 @@ type Store struct {
 	// OverdueAfter is how long after its due time a store that was not looked
 	// at successfully is overdue.
 	OverdueAfter time.Duration
+	// DiskFullWithin is how long before its file system will be full that is told.
+	DiskFullWithin time.Duration
 	// Mode is one of the backend's; empty means its default.
 	Mode string
 	// LimitBytesPerSecond bounds reads plus writes; 0 means no limit.

@@ -117,8 +117,11 @@ func picture(c *Config) string {
 		for _, w := range s.Schedule.Windows {
 			fmt.Fprintf(&b, "  window %s on %v zone %s\n", w, w.Days, zoneName(w.Zone))
 		}
-		fmt.Fprintf(&b, "  policy %+v\n  retry %+v\n  stall_timeout %s overdue_after %s\n", s.Policy, s.Retry, s.StallTimeout, s.OverdueAfter)
+		fmt.Fprintf(&b, "  policy %+v\n  retry %+v\n  stall_timeout %s overdue_after %s disk_full_within %s\n", s.Policy, s.Retry, s.StallTimeout, s.OverdueAfter, s.DiskFullWithin)
 		fmt.Fprintf(&b, "  mode %q limit %d io_priority %s options %v\n", s.Mode, s.LimitBytesPerSecond, s.IOPriority, s.Options)
+	}
+	for _, n := range c.Notify {
+		fmt.Fprintf(&b, "\nnotify %s\n  webhook %q slack %q command %q\n  secret_file %q timeout %s\n  events %q stores %q\n", n.Name, n.Webhook, n.Slack, n.Command, n.SecretFile, n.Timeout, n.Events, n.Stores)
 	}
 	return b.String()
 }
@@ -153,6 +156,9 @@ func TestMistakes(t *testing.T) {
 			t.Setenv("XDG_STATE_HOME", "/"+strings.Repeat("x", maxDataDir))
 		case "deep":
 			src = "data_dir = " + strings.Repeat("[", 200)
+		case "files":
+			got, dir := withFiles(t, src)
+			return strings.ReplaceAll(got, dir, "$DIR")
 		case "operators":
 			src = "max_parallel = " + strings.Repeat("-", 200) + "1"
 		default:
@@ -164,6 +170,33 @@ func TestMistakes(t *testing.T) {
 		}
 		return got
 	})
+}
+
+// withFiles loads a configuration that may name files in $DIR: secrets in
+// several states, and programs.
+func withFiles(t *testing.T, src string) (got, dir string) {
+	dir = t.TempDir()
+	for name, mode := range map[string]os.FileMode{"secret": 0o600, "grouped": 0o640, "open": 0o604, "empty": 0o600, "program": 0o755, "text": 0o644} {
+		content := "content"
+		if name == "empty" {
+			content = ""
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(filepath.Join(dir, name), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file := filepath.Join(dir, "wring.hcl")
+	if err := os.WriteFile(file, []byte(strings.ReplaceAll(src, "$DIR", dir)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Load(t.Context(), file, described())
+	if err != nil {
+		return err.Error() + "\n", dir
+	}
+	return "fine", dir
 }
 
 // TestEveryMessageIsInTestdata keeps testdata/mistakes complete: each place that

@@ -19,6 +19,8 @@ type decoder struct {
 	file string // as diagnostics show it
 	dir  string // where relative paths begin
 	src  []byte
+	// files is set when the files that a configuration names are looked at.
+	files bool
 	// partial is set when parts of the file could not be parsed; unreadable are
 	// the lines at which that was noticed.
 	partial    bool

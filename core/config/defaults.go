@@ -40,6 +40,8 @@ func builtin() settings {
 		attempts:        value[int]{v: 1},
 		retryDelay:      value[time.Duration]{v: 30 * time.Second},
 		stallTimeout:    value[time.Duration]{v: 5 * time.Minute},
+		// A weekend, and the day on which somebody has time for it.
+		diskFull: value[time.Duration]{v: 3 * 24 * time.Hour},
 		// Nobody waits for what a schedule starts.
 		ioPriority: value[sdk.IOPriority]{v: sdk.IOIdle},
 	}

@@ -116,7 +116,7 @@ func at(file string, src []byte, place hcl.Range, summary, detail string) Diagno
 	begins := bytes.LastIndexByte(src[:min(place.Start.Byte, len(src))], '\n') + 1
 	line, _, _ := bytes.Cut(src[begins:], []byte("\n"))
 	d.Line = place.Start.Line
-	d.Excerpt = printable(string(bytes.TrimRight(line, "\r")))
+	d.Excerpt = shownLine(printable(string(bytes.TrimRight(line, "\r"))))
 	// Counted anew: the parser's columns are of characters as people see them.
 	before := src[begins:min(place.Start.Byte, len(src))]
 	d.Column = len([]rune(printable(string(before)))) + 1

@@ -36,13 +36,14 @@ const maxFile = 4 << 20
 //
 // The function describer, unless it is nil, is called once with what is known of
 // the configuration by then, PluginDirs and Plugins included; it may return nil.
-// Without a describer the plugins' options and modes are taken as they are.
+// Without a describer the plugins' options and modes are taken as they are, and
+// so are secrets and commands, which the user who asks may not be able to see.
 func Load(ctx context.Context, path string, describer func(*Config) Describer) (*Config, error) {
 	src, err := read(path)
 	if err != nil {
 		return nil, unreadable(path, err)
 	}
-	return Parse(ctx, src, path, describer)
+	return parse(ctx, src, path, describer, describer != nil)
 }
 
 var (
@@ -85,13 +86,17 @@ func unreadable(path string, err error) *Diagnostics {
 }
 
 // Parse is Load for a configuration that has been read already. The directory
-// of filename is where relative paths begin; the file itself is not opened.
+// of filename is where relative paths begin; no file is opened.
 func Parse(ctx context.Context, src []byte, filename string, describer func(*Config) Describer) (*Config, error) {
+	return parse(ctx, src, filename, describer, false)
+}
+
+func parse(ctx context.Context, src []byte, filename string, describer func(*Config) Describer, files bool) (*Config, error) {
 	absolute, err := filepath.Abs(filename)
 	if err != nil {
 		return nil, unreadable(filename, err)
 	}
-	d := &decoder{file: filename, dir: filepath.Dir(absolute), src: src}
+	d := &decoder{file: filename, dir: filepath.Dir(absolute), src: src, files: files}
 	if place, deep := tooDeep(src, filename); deep {
 		d.report(place, "brackets or operators are nested too deeply", "no setting needs that")
 		return nil, &Diagnostics{file: filename, list: d.found}

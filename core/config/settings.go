@@ -31,6 +31,7 @@ type settings struct {
 	retryDelay   value[time.Duration]
 	stallTimeout value[time.Duration]
 	overdueAfter value[time.Duration]
+	diskFull     value[time.Duration]
 	mode         value[string]
 	limit        value[int64]
 	ioPriority   value[sdk.IOPriority]
@@ -39,7 +40,7 @@ type settings struct {
 func settingNames() []string {
 	return []string{
 		"every", "cron", "zone", "jitter", "start_delay", "min_gap", "quarantine_after",
-		"stall_timeout", "overdue_after", "mode", "limit", "io_priority",
+		"stall_timeout", "overdue_after", "disk_full_within", "mode", "limit", "io_priority",
 	}
 }
 
@@ -57,6 +58,7 @@ func (b *block) settings() settings {
 		quarantineAfter: setting(b, "quarantine_after", whole(0, 1000)),
 		stallTimeout:    setting(b, "stall_timeout", duration(time.Second)),
 		overdueAfter:    setting(b, "overdue_after", duration(time.Second)),
+		diskFull:        setting(b, "disk_full_within", duration(time.Second)),
 		mode:            setting(b, "mode", text),
 		limit:           setting(b, "limit", rate),
 		ioPriority:      setting(b, "io_priority", ioPriority),
@@ -134,6 +136,7 @@ func (s settings) over(base settings) settings {
 	s.retryDelay = s.retryDelay.or(base.retryDelay)
 	s.stallTimeout = s.stallTimeout.or(base.stallTimeout)
 	s.overdueAfter = s.overdueAfter.or(base.overdueAfter)
+	s.diskFull = s.diskFull.or(base.diskFull)
 	s.mode = s.mode.or(base.mode)
 	s.limit = s.limit.or(base.limit)
 	s.ioPriority = s.ioPriority.or(base.ioPriority)
@@ -155,6 +158,7 @@ func (s settings) apply(to *Store) {
 	if !s.overdueAfter.set {
 		to.OverdueAfter = overdueIntervals * to.Schedule.Interval()
 	}
+	to.DiskFullWithin = s.diskFull.v
 	to.Mode = s.mode.v
 	to.LimitBytesPerSecond = s.limit.v
 	to.IOPriority = s.ioPriority.v

@@ -67,6 +67,9 @@ defaults {
   # A store is overdue when it was not looked at successfully for so long after
   # it was due. By default three times its interval.
   overdue_after = "18h"
+
+  # That a file system is going to be full is told so long before.
+  disk_full_within = "3d"
 }
 
 # How many runs are remembered, and how many results of each store.
@@ -155,4 +158,31 @@ store "queue" {
 # of its own, apps/SOCKET/STORE, from the moment that its application is there.
 store "apps" {
   owner_dir = "/run/wring"
+}
+
+# Who is told of what happens: exactly one of webhook, slack and command.
+notify "ops" {
+  # A JSON document is posted there, signed with what is in the file, which must
+  # be closed to others. Without secret_file it is not signed.
+  webhook     = "https://hooks.example.org/wring"
+  secret_file = "/etc/wring/hook.secret"
+
+  # All events by default: "failed", "degraded", "overdue", "disk_full_soon" and
+  # "recovered".
+  events = ["degraded", "overdue", "disk_full_soon", "recovered"]
+
+  # Of the stores whose names match. All by default.
+  stores = ["sess*", "logs"]
+}
+
+# A sentence, in the form that Slack and others take.
+notify "chat" {
+  slack = "https://hooks.slack.example/services/T000/B000/XXXX"
+}
+
+# A program, run without a shell, which reads the document from its stdin.
+notify "pager" {
+  command = ["/usr/local/bin/page", "--wring"]
+  timeout = "30s" # that of every delivery, also to a webhook
+  events  = ["degraded"]
 }

@@ -26,6 +26,9 @@ const (
 	PluginUp           Name = "plugin_up"
 	PluginDown         Name = "plugin_down"
 	StoreOverdue       Name = "store_overdue"
+	StoreDegraded      Name = "store_degraded"
+	StoreRecovered     Name = "store_recovered"
+	DiskFullSoon       Name = "disk_full_soon"
 )
 
 // Event is one thing that happened. Fields that do not apply are empty. What

@@ -11,6 +11,7 @@ import (
 	"github.com/wringdb/wring/core/compaction"
 	"github.com/wringdb/wring/core/event"
 	"github.com/wringdb/wring/core/history"
+	"github.com/wringdb/wring/core/notify"
 	"github.com/wringdb/wring/core/supervise"
 	"github.com/wringdb/wring/sdk"
 )
@@ -37,6 +38,8 @@ type Host interface {
 	Subscribe(buffer int, since uint64) *event.Subscription
 	// Reload reads the configuration again; when it is wrong the old one stays.
 	Reload(ctx context.Context) error
+	// TestNotify tells a target, or all when name is empty, that this is a test.
+	TestNotify(ctx context.Context, name string) ([]notify.Answer, error)
 }
 
 // Status is a picture of the host.
@@ -52,6 +55,8 @@ type Status struct {
 	Running []string           `json:"running"`
 	Stores  []StoreStatus      `json:"stores"`
 	Plugins []supervise.Status `json:"plugins"`
+	// Notify are those who are told of what happens.
+	Notify []notify.Status `json:"notify"`
 }
 
 // State is a store's health in a word.

@@ -22,6 +22,7 @@ import (
 	"github.com/wringdb/wring/core/config"
 	"github.com/wringdb/wring/core/event"
 	"github.com/wringdb/wring/core/history"
+	"github.com/wringdb/wring/core/notify"
 	"github.com/wringdb/wring/core/supervise"
 	"github.com/wringdb/wring/sdk"
 )
@@ -87,6 +88,10 @@ func (h *host) Subscribe(buffer int, since uint64) *event.Subscription {
 
 func (h *host) Reload(context.Context) error { h.reloaded++; return h.err }
 
+func (h *host) TestNotify(_ context.Context, name string) ([]notify.Answer, error) {
+	return []notify.Answer{{Target: name, Kind: notify.Webhook, OK: true, Text: "200 OK"}}, h.err
+}
+
 // serve puts h behind a real unix socket and returns a client for it.
 func serve(t *testing.T, h *host) *api.Client {
 	t.Helper()
@@ -149,6 +154,10 @@ func TestAnswersArriveWhole(t *testing.T) {
 	n, err := c.Cancel(ctx, "")
 	if err != nil || n != 2 {
 		t.Errorf("Cancel() = %d, %v", n, err)
+	}
+	answers, err := c.TestNotify(ctx, "on call")
+	if err != nil || len(answers) != 1 || answers[0].Target != "on call" || !answers[0].OK {
+		t.Errorf("TestNotify(on call) = %+v, %v", answers, err)
 	}
 	if err := c.Reload(ctx); err != nil || h.reloaded != 1 {
 		t.Errorf("Reload() = %v, %d times", err, h.reloaded)
@@ -315,7 +324,7 @@ func TestOpenAPIDescribesEveryCall(t *testing.T) {
 	if err := json.Unmarshal(content, &document); err != nil {
 		t.Fatalf("the document is no JSON: %v", err)
 	}
-	want := strings.Fields("status stores plugins health inspect plan compact cancel runs history reload events")
+	want := strings.Fields("status stores plugins health inspect plan compact cancel runs history reload notify/test events")
 	for _, call := range want {
 		if document.Paths["/v1/"+call] == nil {
 			t.Errorf("the document does not describe /v1/%s", call)

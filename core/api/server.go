@@ -83,6 +83,7 @@ func (r routes) register(api huma.API) {
 		func(ctx context.Context, _ *noInput) (*struct{}, error) {
 			return nil, problem(r.host.Reload(ctx))
 		})
+	r.registerNotify(api)
 	events := op("events", http.MethodGet, "/v1/events", "What happens, as it happens")
 	events.Responses = map[string]*huma.Response{"200": {
 		Description: "Server-sent events; the data of each is one of these",

@@ -275,6 +275,9 @@ func inspection(a *access, f sdk.Fragmentation) Inspection {
 	}
 	if f.Obstacle != nil {
 		i.Obstacle = &Obstacle{Error: f.Obstacle.Error(), Hint: f.Obstacle.Hint}
+		if errors.Is(f.Obstacle, sdk.ErrNoSpace) {
+			i.Obstacle.Code = history.CodeNoSpace
+		}
 	}
 	if i.Metrics == nil {
 		i.Metrics = map[string]float64{}

@@ -55,7 +55,7 @@ func TestPlanSaysTheObstacle(t *testing.T) {
 
 		inspection, err := w.runner.Inspect(t.Context(), stores[1], "")
 		document, _ := json.Marshal(inspection)
-		if said := `"obstacle":{"error":"rewrite a.db: 3 GiB are needed, 1 GiB is free","hint":"free 2 GiB"}`; err != nil || !strings.Contains(string(document), said) {
+		if said := `"obstacle":{"code":"no_space","error":"rewrite a.db: 3 GiB are needed, 1 GiB is free","hint":"free 2 GiB"}`; err != nil || !strings.Contains(string(document), said) {
 			t.Errorf("%s (%v), want %s", document, err, said)
 		}
 	})

@@ -68,6 +68,9 @@ func layersOf(layers []sdk.MapLayer) []Layer {
 
 // Obstacle is the error that a compaction would fail with now.
 type Obstacle struct {
+	// Code is that of the result that it would lead to, where it has one of its own:
+	// no_space; else empty.
+	Code  string `json:"code,omitempty"`
 	Error string `json:"error"`
 	Hint  string `json:"hint,omitempty"`
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/wringdb/wring/core/discovery"
 	"github.com/wringdb/wring/core/event"
 	"github.com/wringdb/wring/core/history"
+	"github.com/wringdb/wring/core/notify"
 	"github.com/wringdb/wring/core/supervise"
 )
 
@@ -73,6 +74,7 @@ func Run(ctx context.Context, c Config) error {
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 
+	watched := h.watch(living)
 	helpers.Go(func() { h.reloadOn(living, hangup) })
 	helpers.Go(func() { h.sweep(living) })
 	helpers.Go(func() { h.feedWatchdog(living) })
@@ -93,6 +95,7 @@ func Run(ctx context.Context, c Config) error {
 	h.stopRuns()
 	helpers.Wait()
 	h.bus.Close() // listeners still get what has happened so far, then the end
+	watched()
 	hangUp(server)
 	return err
 }
@@ -125,8 +128,9 @@ func start(ctx context.Context, c Config) (_ *host, err error) {
 	h := &host{ // no result of that name: it would be nil when it is to be closed
 		cfg: c, logger: c.Logger, dataDir: loaded.DataDir, lock: lock,
 		current: loaded, startedAt: time.Now(),
-		next: map[string]time.Time{}, busy: map[string]bool{}, overdue: map[string]bool{}, seen: map[string]bool{},
+		next: map[string]time.Time{}, busy: map[string]bool{}, seen: map[string]bool{},
 		wake: make(chan struct{}, 1), ping: make(chan struct{}),
+		look: make(chan struct{}, 1), lookAtDisks: make(chan struct{}, 1),
 	}
 	h.living, h.cancelRuns = context.WithCancel(context.Background())
 	defer func() {
@@ -139,6 +143,9 @@ func start(ctx context.Context, c Config) (_ *host, err error) {
 		return nil, err
 	}
 	h.bus = event.NewBus(event.BusConfig{})
+	h.notifier = notify.New(notify.Config{
+		Records: h.history, Events: h.bus, Logger: c.Logger.Named("notify"), Version: c.Version,
+	}, loaded.Notify)
 	h.supervisor = supervise.New(supervise.Config{
 		Catalog: plugins, Logger: c.Logger, Events: h.bus, HostVersion: c.Version,
 		RuntimeDir: filepath.Join(loaded.DataDir, runDirName),

@@ -17,6 +17,7 @@ import (
 	"github.com/wringdb/wring/core/discovery"
 	"github.com/wringdb/wring/core/event"
 	"github.com/wringdb/wring/core/history"
+	"github.com/wringdb/wring/core/notify"
 	"github.com/wringdb/wring/core/supervise"
 	"github.com/wringdb/wring/sdk"
 )
@@ -34,6 +35,7 @@ type host struct {
 	supervisor *supervise.Supervisor
 	runner     *compaction.Runner
 	discovery  *discovery.Watcher
+	notifier   *notify.Notifier
 
 	// living ends when runs are to stop; runs counts those under way.
 	living     context.Context //nolint:containedctx // the life of the host, not of a call
@@ -42,6 +44,11 @@ type host struct {
 
 	wake chan struct{} // the timetable has changed
 	ping chan struct{} // taken by the loop as a sign of life
+
+	look, lookAtDisks chan struct{} // stores, or disks, are to be looked at for news
+	// growth says when the file system of a store will be full if the store goes on
+	// growing as it does, where that is known; nil means that nobody measures it.
+	growth func(store string) (fullAt time.Time, ok bool)
 
 	reloading sync.Mutex // one reload at a time
 
@@ -53,7 +60,6 @@ type host struct {
 	tracked []tracked            // by the configuration, and the owners that are there
 	next    map[string]time.Time // when stores are due
 	busy    map[string]bool      // in a scheduled run
-	overdue map[string]bool      // stores whose event was sent
 }
 
 var _ api.Host = (*host)(nil)
@@ -134,6 +140,9 @@ func (h *host) close() {
 	if h.bus != nil {
 		h.bus.Close()
 	}
+	if h.notifier != nil {
+		h.notifier.Stop()
+	}
 	if h.history != nil {
 		if err := h.history.Close(); err != nil {
 			h.logger.Warn("closing the history", "error", err)
@@ -172,8 +181,12 @@ func (h *host) adopt(ctx context.Context, loaded *config.Config, plugins *catalo
 	h.mu.Lock()
 	h.current = loaded
 	h.mu.Unlock()
+	h.notifier.Reconfigure(loaded.Notify)
+	h.forgetTold()
 	h.watchOwners(ctx)
 	h.refresh()
+	poke(h.look)
+	poke(h.lookAtDisks)
 }
 
 // Compact makes a run that ends with ctx or with the host.

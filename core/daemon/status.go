@@ -24,6 +24,7 @@ func (h *host) Status() api.Status {
 		ConfigFile: h.cfg.File, DataDir: h.dataDir, LastEventID: h.bus.LastID(),
 		Running: append([]string{}, h.runner.Running()...), Plugins: append(append([]supervise.Status{}, h.supervisor.Status()...), h.refusedOwners()...),
 		Stores: make([]api.StoreStatus, 0, len(current.Stores)),
+		Notify: h.notifier.Status(),
 	}
 	now := time.Now()
 	active := h.runner.Active()

@@ -2,18 +2,16 @@ package daemon
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"time"
 
 	"github.com/wringdb/wring/core/compaction"
 	"github.com/wringdb/wring/core/config"
-	"github.com/wringdb/wring/core/event"
 	"github.com/wringdb/wring/core/history"
 	"github.com/wringdb/wring/core/schedule"
 )
 
-// Bounds of the time between two looks for overdue stores. Each look reads the
+// Bounds of the time between two looks for overdue stores (watch.go). Each reads the
 // past of all stores, and the loop wakes up for each store that a run is done
 // with.
 const (
@@ -40,7 +38,7 @@ func (h *host) loop(ctx context.Context) {
 			h.startRun(due)
 		}
 		if now.Sub(checked) >= healthPause {
-			h.checkOverdue(now)
+			poke(h.look)
 			checked = now
 		}
 		timer.Reset(h.untilNext(now))
@@ -145,10 +143,7 @@ func (h *host) ended(name string) {
 }
 
 func (h *host) wakeUp() {
-	select {
-	case h.wake <- struct{}{}:
-	default: // one is enough
-	}
+	poke(h.wake)
 }
 
 // untilNext is how long the loop may sleep.
@@ -162,25 +157,6 @@ func (h *host) untilNext(now time.Time) time.Duration {
 		}
 	}
 	return max(wait, 0)
-}
-
-// checkOverdue tells once about each store that becomes overdue.
-func (h *host) checkOverdue(now time.Time) {
-	for _, s := range h.trackedNow() {
-		late := h.health(s, now).Overdue
-		h.mu.Lock()
-		told := h.overdue[s.Name]
-		h.overdue[s.Name] = late
-		h.mu.Unlock()
-		if !late || told {
-			continue
-		}
-		h.logger.Warn("store is overdue", "store", s.Name, "last_success", h.past(s).LastSuccessAt)
-		h.bus.Publish(event.Event{
-			Name: event.StoreOverdue, Store: s.Name,
-			Message: fmt.Sprintf("%s was not looked after in time: see wring history %s", s.Name, s.Name),
-		})
-	}
 }
 
 // health judges a store by its past. One that has never been looked at is

@@ -48,6 +48,7 @@ func (s *session) printStatus(status api.Status, now time.Time) {
 			s.printHint(store.Hint)
 		}
 	}
+	s.printUntold(status.Notify, now)
 	if len(status.Plugins) > 0 {
 		fmt.Fprintln(s.Out)
 		s.printPlugins(status.Plugins, now)

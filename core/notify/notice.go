@@ -109,7 +109,7 @@ func (n Notice) sentence() string {
 		for i, r := range n.Recovered {
 			were[i] = string(r.Event)
 		}
-		return fmt.Sprintf("%s is well again, after it was %s%s", n.Store, strings.Join(were, ", "), came(n.Result))
+		return fmt.Sprintf("%s is well again (it was %s)%s", n.Store, strings.Join(were, ", "), came(n.Result))
 	case DiskFullSoon:
 		return n.Disk.sentence(n.Time)
 	case Test:

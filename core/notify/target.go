@@ -212,12 +212,12 @@ func (t *target) settle(e entry, a Answer) {
 	defer t.n.mu.Unlock()
 	now := t.n.cfg.Now()
 	t.sending = false
-	logger := t.n.cfg.Logger.With("target", t.settings.Name, "event", e.notice.Event, "id", e.notice.ID)
+	logger, about := t.n.cfg.Logger, []any{"target", t.settings.Name, "event", e.notice.Event, "id", e.notice.ID, "attempt", t.attempts}
 	if len(t.queue) == 0 || t.queue[0].key != e.key {
 		return // it was dropped with its target
 	}
 	if a.OK {
-		logger.Info("told", "attempts", t.attempts, "took_ms", a.DurationMS)
+		logger.Info("told", append(about, "took_ms", a.DurationMS)...)
 		done = append(done, e.key)
 		t.queue = slices.Delete(t.queue, 0, 1)
 		t.attempts, t.refusals, t.problem, t.failingSince, t.nextTry = 0, 0, "", time.Time{}, time.Time{}
@@ -232,7 +232,10 @@ func (t *target) settle(e entry, a Answer) {
 	}
 	wait := max(t.backoff.NextBackOff(), a.after)
 	t.nextTry = now.Add(wait)
-	fields := []any{"error", a.Error, "answer", a.Text, "attempt", t.attempts}
+	fields := append(about, "error", a.Error)
+	if a.Text != "" {
+		fields = append(fields, "answer", a.Text)
+	}
 	switch a.verdict {
 	case gone:
 		t.gone = true
@@ -244,9 +247,9 @@ func (t *target) settle(e entry, a Answer) {
 			done = append(done, t.drop(0, a.Error))
 			return
 		}
-		logger.Warn("a notice is refused, and tried again", append(fields, "in", wait)...)
+		logger.Warn("a notice is refused, and tried again", append(fields, "in", wait.Round(time.Millisecond))...)
 	case failed:
-		logger.Warn("a notice is not delivered, and tried again", append(fields, "in", wait)...)
+		logger.Warn("a notice is not delivered, and tried again", append(fields, "in", wait.Round(time.Millisecond))...)
 	case taken:
 	}
 }

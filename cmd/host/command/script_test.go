@@ -160,6 +160,8 @@ func setUp(env *testscript.Env, bin string) error {
 		"PATH":     bin + string(filepath.ListSeparator) + env.Getenv("PATH"),
 		// The user's own configuration is none of the scripts' business.
 		"WRING_CONFIG": "", "XDG_STATE_HOME": "", "XDG_CONFIG_HOME": "", "XDG_RUNTIME_DIR": "",
+		// Nor are the machine's proxies.
+		"HTTP_PROXY": "", "HTTPS_PROXY": "", "NO_PROXY": "", "http_proxy": "", "https_proxy": "", "no_proxy": "",
 	} {
 		env.Setenv(name, value)
 	}
@@ -187,7 +189,7 @@ func expandFile(file string, value func(string) string) error {
 		return err
 	}
 	var pairs []string
-	for _, name := range []string{"WORK", "BIN", "EXAMPLES", "TOOLS", "STATE", "SUM"} {
+	for _, name := range []string{"WORK", "BIN", "EXAMPLES", "TOOLS", "STATE", "SUM", "RECEIVER"} {
 		pairs = append(pairs, "$"+name, value(name))
 	}
 	return os.WriteFile(file, []byte(strings.NewReplacer(pairs...).Replace(string(content))), 0o644)

@@ -33,6 +33,8 @@ var tools = map[string]func(args []string) error{
 	"owner":      serveOwner,
 	"mute":       mute,
 	"deadsocket": deadSocket,
+	"address":    printAddress,
+	"receive":    receive,
 }
 
 func toolMain() {

@@ -167,7 +167,7 @@ func ReadSecret(file string) ([]byte, error) {
 		return nil, errors.New("is not a file\nname the file that the secret is in")
 	}
 	var content []byte
-	if err == nil {
+	if err == nil && info.Size() <= 2*maxSecret { // else it is refused below
 		content, err = os.ReadFile(file)
 	}
 	if err != nil {
@@ -178,7 +178,7 @@ func ReadSecret(file string) ([]byte, error) {
 	}
 	secret := bytes.TrimSpace(content)
 	if len(secret) == 0 || len(secret) > maxSecret {
-		return nil, fmt.Errorf("has %d bytes in it\na secret has from 1 to %d: make one with openssl rand -hex 32 > %s", len(secret), maxSecret, file)
+		return nil, fmt.Errorf("has no secret in it\na secret has from 1 to %d bytes, and the file has %d: make one with openssl rand -hex 32 > %s", maxSecret, info.Size(), file)
 	}
 	return secret, nil
 }

@@ -225,15 +225,18 @@ func (t mountTable) of(path string) (mount string, free int64, err error) {
 	if err := unix.Statfs(path, &fs); err != nil {
 		return "", 0, &os.PathError{Op: "statfs", Path: path, Err: err}
 	}
-	for parent := filepath.Dir(path); parent != path; parent = filepath.Dir(path) {
-		if above, err := deviceOf(parent); err != nil || above != device {
-			break
-		}
-		path = parent
-	}
-	m := mounted{at: path, free: int64(fs.Bavail) * int64(fs.Bsize)} //nolint:unconvert // the types differ between systems
+	m := mounted{at: rootOf(path, device), free: int64(fs.Bavail) * int64(fs.Bsize)} //nolint:unconvert // the types differ between systems
 	t[device] = m
 	return m.at, m.free, nil
+}
+
+// rootOf is the highest directory above a path that is on the same device.
+func rootOf(path string, device uint64) string {
+	parent := filepath.Dir(path)
+	if above, err := deviceOf(parent); err != nil || above != device || parent == path {
+		return path
+	}
+	return rootOf(parent, device)
 }
 
 func deviceOf(path string) (uint64, error) {
@@ -245,5 +248,5 @@ func deviceOf(path string) (uint64, error) {
 	if !ok {
 		return 0, &os.PathError{Op: "stat", Path: path, Err: syscall.ENOTSUP}
 	}
-	return uint64(stat.Dev), nil //nolint:unconvert,gosec // the types differ between systems
+	return uint64(stat.Dev), nil //nolint:unconvert // the types differ between systems
 }

@@ -278,8 +278,7 @@ func TestADeliveryUnderWayEndsBeforeTheHost(t *testing.T) {
 
 func TestRedirects(t *testing.T) {
 	elsewhere := newReceiver(t, nil)
-	var here *receiver
-	here = newReceiver(t, func(w http.ResponseWriter, r *http.Request) {
+	here := newReceiver(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/away":
 			http.Redirect(w, r, elsewhere.address(), http.StatusTemporaryRedirect)

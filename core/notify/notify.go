@@ -237,7 +237,11 @@ func (n *Notifier) accept(changes map[string]json.RawMessage, notices []Notice) 
 	added := map[*target][]entry{}
 	n.mu.Lock()
 	for _, notice := range notices {
-		n.cfg.Logger.Info("to be told", "event", notice.Event, "message", notice.Message, "id", notice.ID)
+		level := hclog.Warn
+		if notice.Event == Recovered {
+			level = hclog.Info
+		}
+		n.cfg.Logger.Log(level, "to be told", "event", notice.Event, "message", notice.Message, "id", notice.ID)
 		for _, t := range n.targets {
 			if !wants(t.settings, notice) {
 				continue

@@ -123,7 +123,7 @@ func (d *disks) obstacle(ctx context.Context, s config.Store, free int64, now ti
 		return nil // nobody knows how large it is
 	}
 	lacked := last.Code == history.CodeNoSpace
-	if !lacked && float64(free) >= headroom*float64(liveBytes(*last)) {
+	if !lacked && float64(free) >= headroom*float64(d.host.liveBytes(*last)) {
 		delete(d.asked, s.Name)
 		return nil
 	}
@@ -152,7 +152,21 @@ func (d *disks) obstacle(ctx context.Context, s config.Store, free int64, now ti
 	return answer.obstacle
 }
 
-// liveBytes is how large a store is, at most, without what can be given back.
+// liveBytes is how large a store was, at most, without what can be given back, when
+// it was last measured; 0 where it never was.
+func (h *host) liveBytes(last history.Result) int64 {
+	if last.TotalBytesBefore > 0 {
+		return liveBytes(last)
+	}
+	results, _ := h.history.Results(last.Store, 0) // one that cannot be read says nothing either
+	for _, r := range results {
+		if r.TotalBytesBefore > 0 {
+			return liveBytes(r)
+		}
+	}
+	return 0
+}
+
 func liveBytes(last history.Result) int64 {
 	switch last.Outcome {
 	case history.Compacted, history.NoOp:

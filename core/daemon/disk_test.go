@@ -96,6 +96,24 @@ func TestLiveBytes(t *testing.T) {
 	}
 }
 
+// A store that was locked the last times is as large as it was before.
+func TestLiveBytesOfAStoreThatCouldNotBeMeasured(t *testing.T) {
+	h := &host{history: history.NewMemory(0)}
+	locked := history.Result{Store: "a", Outcome: history.Deferred, Code: history.CodeLocked}
+	if got := h.liveBytes(locked); got != 0 {
+		t.Errorf("of a store that nobody has measured %d bytes are live", got)
+	}
+	for i, r := range []history.Result{{Store: "a", Outcome: history.Skipped, TotalBytesBefore: 100, PredictedBytes: 40}, locked, locked} {
+		r.Run = string(rune('a' + i))
+		if err := h.history.AddRun(history.Run{ID: r.Run, Results: []history.Result{r}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := h.liveBytes(locked); got != 60 {
+		t.Errorf("%d bytes are live, want the 60 that were measured last", got)
+	}
+}
+
 // The store that has no room comes first, whatever else is on its disk.
 func TestDiskOf(t *testing.T) {
 	now := time.Now()

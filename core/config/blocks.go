@@ -18,7 +18,7 @@ import (
 func (d *decoder) root(ctx context.Context, body *hclsyntax.Body, c *Config, describer func(*Config) Describer) {
 	b := d.open(body, "the configuration", hcl.Range{},
 		[]string{"data_dir", "max_parallel", "plugin_dirs"},
-		[]string{"defaults", "history", "group", "plugin", "store", "notify"})
+		[]string{"defaults", "history", "listen", "group", "plugin", "store", "notify"})
 	c.MaxParallel, c.KeepHistory = defaultMaxParallel, defaultKeep
 	if v := setting(b, "max_parallel", whole(1, 1000)); v.set {
 		c.MaxParallel = v.v
@@ -30,6 +30,7 @@ func (d *decoder) root(ctx context.Context, body *hclsyntax.Body, c *Config, des
 			c.KeepHistory = v.v
 		}
 	}
+	c.Listen = b.listen()
 	c.DataDir = setting(b, "data_dir", d.dataDir).v
 	if _, given := body.Attributes["data_dir"]; !given {
 		dir, err := d.dataDir(cty.StringVal(stateDir()))

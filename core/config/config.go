@@ -24,10 +24,12 @@ type Config struct {
 	MaxParallel int
 	// KeepHistory is how many runs, and results of each store, are kept.
 	KeepHistory int
-	Groups      []Group
-	Plugins     []Plugin
-	Stores      []Store
-	Notify      []Notify
+	// Listen is nil where the admin interface does not answer over TCP.
+	Listen  *Listen
+	Groups  []Group
+	Plugins []Plugin
+	Stores  []Store
+	Notify  []Notify
 }
 
 // Group limits how many of its stores are compacted at the same time.

@@ -105,6 +105,9 @@ func outcome(t *testing.T, src []byte, filename string, describer func(*Config) 
 func picture(c *Config) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "file %s\ndata_dir %s\nplugin_dirs %q\nmax_parallel %d\nkeep %d\n", c.File, c.DataDir, c.PluginDirs, c.MaxParallel, c.KeepHistory)
+	if c.Listen != nil {
+		fmt.Fprintf(&b, "\nlisten %+v\n", *c.Listen)
+	}
 	for _, g := range c.Groups {
 		fmt.Fprintf(&b, "\ngroup %s\n  max_parallel %d settle %s\n", g.Name, g.MaxParallel, g.Settle)
 	}

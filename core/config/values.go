@@ -88,6 +88,9 @@ func duration(least time.Duration) func(cty.Value) (time.Duration, error) {
 	}
 }
 
+// ParseDuration parses a duration as configurations have them, such as "90d".
+func ParseDuration(s string) (time.Duration, error) { return parseDuration(s) }
+
 func parseDuration(s string) (time.Duration, error) {
 	s = strings.ReplaceAll(strings.TrimSpace(s), " ", "")
 	number, rest, ok := strings.Cut(s, "d")

@@ -77,6 +77,28 @@ history {
   keep = 20
 }
 
+# Where the admin interface answers over TCP, beside the unix socket in data_dir.
+# Without this block nothing listens on TCP.
+listen {
+  # An IP address and a port. Any other than a loopback address needs tls, or
+  # tokens can be read on their way.
+  address = "127.0.0.1:7333"
+
+  # Names and addresses by which clients come, beside the address itself and
+  # localhost. Requests for any other are refused. None by default.
+  hosts = ["wring.example.org"]
+
+  # Files in PEM, read again when they change.
+  tls {
+    certificate = "/etc/wring/tls.pem"
+    key         = "/etc/wring/tls.key"
+
+    # With it, clients must show a certificate of one of these authorities: then
+    # they may do everything, and no token is asked for. None by default.
+    client_ca = "/etc/wring/ca.pem"
+  }
+}
+
 # Of the stores of a group at most max_parallel are compacted at the same time,
 # within the max_parallel of all, and so long after one another.
 group "etcd" {

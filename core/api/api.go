@@ -40,6 +40,9 @@ type Host interface {
 	Reload(ctx context.Context) error
 	// TestNotify tells a target, or all when name is empty, that this is a test.
 	TestNotify(ctx context.Context, name string) ([]notify.Answer, error)
+	// Ready says whether the host looks after its stores, which it does not while
+	// it starts and stops, and whether a run is under way.
+	Ready() (ready, busy bool)
 }
 
 // Status is a picture of the host.

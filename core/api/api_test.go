@@ -92,6 +92,8 @@ func (h *host) TestNotify(_ context.Context, name string) ([]notify.Answer, erro
 	return []notify.Answer{{Target: name, Kind: notify.Webhook, OK: true, Text: "200 OK"}}, h.err
 }
 
+func (h *host) Ready() (ready, busy bool) { return h.err == nil, true }
+
 // serve puts h behind a real unix socket and returns a client for it.
 func serve(t *testing.T, h *host) *api.Client {
 	t.Helper()
@@ -329,6 +331,12 @@ func TestOpenAPIDescribesEveryCall(t *testing.T) {
 		if document.Paths["/v1/"+call] == nil {
 			t.Errorf("the document does not describe /v1/%s", call)
 		}
+	}
+	for _, call := range []string{"/v1/session", "/healthz", "/readyz"} {
+		if document.Paths[call] == nil {
+			t.Errorf("the document does not describe %s", call)
+		}
+		want = append(want, call)
 	}
 	if len(document.Paths) != len(want) {
 		t.Errorf("%d paths are described, want %d", len(document.Paths), len(want))

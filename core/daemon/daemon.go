@@ -18,7 +18,6 @@ import (
 	systemd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/hashicorp/go-hclog"
 
-	"github.com/wringdb/wring/core/api"
 	"github.com/wringdb/wring/core/compaction"
 	"github.com/wringdb/wring/core/config"
 	"github.com/wringdb/wring/core/discovery"
@@ -66,18 +65,17 @@ func Run(ctx context.Context, c Config) error {
 	h.watchOwners(living)
 	h.refresh()
 
-	listener, err := listen(api.SocketPath(h.dataDir))
+	opened, err := h.openDoors()
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: api.NewHandler(h, c.Version), ReadHeaderTimeout: 5 * time.Second}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
+	served := opened.serve()
 
 	watched := h.watch(living)
 	helpers.Go(func() { h.reloadOn(living, hangup) })
 	helpers.Go(func() { h.sweep(living) })
 	helpers.Go(func() { h.feedWatchdog(living) })
+	h.ready.Store(true)
 	h.notify(systemd.SdNotifyReady)
 	h.logger.Info("looking after stores", "stores", len(h.config().Stores), "config", h.cfg.File, "data_dir", h.dataDir, "pid", os.Getpid())
 
@@ -88,6 +86,7 @@ func Run(ctx context.Context, c Config) error {
 	case err = <-served:
 		err = fmt.Errorf("serve the admin interface: %w", err)
 	}
+	h.ready.Store(false)
 	h.notify(systemd.SdNotifyStopping)
 	h.logger.Info("stopping: compactions under way are cancelled and clean up")
 	stop()
@@ -96,7 +95,7 @@ func Run(ctx context.Context, c Config) error {
 	helpers.Wait()
 	h.bus.Close() // listeners still get what has happened so far, then the end
 	watched()
-	hangUp(server)
+	opened.hangUp()
 	return err
 }
 

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -41,6 +43,8 @@ type host struct {
 	living     context.Context //nolint:containedctx // the life of the host, not of a call
 	cancelRuns context.CancelFunc
 	runs       sync.WaitGroup
+
+	ready atomic.Bool // neither starting nor stopping
 
 	wake chan struct{} // the timetable has changed
 	ping chan struct{} // taken by the loop as a sign of life
@@ -162,6 +166,10 @@ func (h *host) Reload(ctx context.Context) error {
 		err = sdk.Errorf(sdk.ErrInvalidOption, "data_dir has changed from %s to %s", h.dataDir, loaded.DataDir).
 			WithHint("a new data_dir needs a restart of the host")
 	}
+	if err == nil && !reflect.DeepEqual(loaded.Listen, h.config().Listen) {
+		err = sdk.Errorf(sdk.ErrInvalidOption, "the listen block has changed").
+			WithHint("a new listen block needs a restart of the host; new tokens and renewed certificates do not")
+	}
 	if err != nil {
 		h.logger.Error("the configuration is not reloaded, the old one stays in force", "error", err, "hint", sdk.HintOf(err))
 		return err
@@ -187,6 +195,11 @@ func (h *host) adopt(ctx context.Context, loaded *config.Config, plugins *catalo
 	h.refresh()
 	poke(h.look)
 	poke(h.lookAtDisks)
+}
+
+// Ready says whether the host looks after its stores, and whether it has a run.
+func (h *host) Ready() (ready, busy bool) {
+	return h.ready.Load(), len(h.runner.Running()) > 0
 }
 
 // Compact makes a run that ends with ctx or with the host.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/wringdb/wring/core/access"
 	"github.com/wringdb/wring/core/history"
 	"github.com/wringdb/wring/sdk"
 )
@@ -40,6 +41,15 @@ func lockDataDir(dir string) (*os.File, error) {
 	// For messages only, so a full disk may keep it.
 	_ = writePID(file)
 	return file, nil
+}
+
+// OpenTokens returns the tokens of a data directory, which is made, and closed to
+// others, as a host does. None has to be running.
+func OpenTokens(dataDir string) (access.Tokens, error) {
+	if err := closeDataDir(dataDir); err != nil {
+		return access.Tokens{}, err
+	}
+	return access.NewTokens(dataDir), nil
 }
 
 // closeDataDir makes the data directory, and closes it to others. One that is
@@ -81,7 +91,8 @@ func notOurs(entries []os.DirEntry) (name string, found bool) {
 		switch n := e.Name(); {
 		case n == lockName:
 			return "", false
-		case n != socketName && n != runDirName && !strings.HasPrefix(n, history.FileName):
+		case n != socketName && n != runDirName && n != access.TokensLockFile &&
+			!strings.HasPrefix(n, access.TokensFile) && !strings.HasPrefix(n, history.FileName):
 			name, found = n, true
 		}
 	}

@@ -87,7 +87,8 @@ var (
 // lines share: each reads it anew, and replaces it as a whole under a lock.
 type Tokens struct{ dir string }
 
-// NewTokens returns the tokens of a data directory, which exists.
+// NewTokens returns the tokens of a data directory. It has to exist before one can
+// be made.
 func NewTokens(dataDir string) Tokens { return Tokens{dataDir} }
 
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.@-]{0,99}$`)
@@ -126,11 +127,15 @@ func (t Tokens) Create(name string, scope Scope, now, expires time.Time) (string
 
 // Revoke ends a token, and the sessions that were begun with it.
 func (t Tokens) Revoke(name string) error {
+	missing := sdk.Errorf(sdk.ErrNotFound, "there is no token %q", name).WithHint("see: wring token list")
+	if _, err := os.Stat(t.path()); errors.Is(err, fs.ErrNotExist) {
+		return missing // and nothing is made
+	}
 	return t.change(func(d *document) error {
 		before := len(d.Tokens)
 		d.Tokens = slices.DeleteFunc(d.Tokens, func(r record) bool { return r.Name == name })
 		if len(d.Tokens) == before {
-			return sdk.Errorf(sdk.ErrNotFound, "there is no token %q", name).WithHint("see: wring token list")
+			return missing
 		}
 		return nil
 	})

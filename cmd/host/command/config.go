@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/wringdb/wring/core/access"
 	"github.com/wringdb/wring/core/config"
 	"github.com/wringdb/wring/core/daemon"
 )
@@ -70,14 +71,36 @@ func (s *session) checkConfig(c *cobra.Command) error {
 		return s.printJSON(configCheck{
 			File: loaded.File, OK: true,
 			Stores: len(loaded.Stores), Plugins: len(loaded.Plugins), Diagnostics: []config.Diagnostic{},
-			Warnings: absent(loaded.Stores),
+			Warnings: warnings(loaded),
 		})
 	}
 	fmt.Fprintf(s.Out, "%s is fine: %s, %s\n", loaded.File, counted(len(loaded.Stores), "store"), counted(len(loaded.Plugins), "plugin"))
-	for _, warning := range absent(loaded.Stores) {
+	for _, warning := range warnings(loaded) {
 		fmt.Fprintf(s.Out, "  warning: %s\n", warning)
 	}
 	return nil
+}
+
+// warnings are what may be a mistake.
+func warnings(c *config.Config) []string { return append(absent(c.Stores), open(c.Listen)...) }
+
+// open says what is doubtful in how the admin interface is reached over TCP. Its
+// certificates may be made later.
+func open(l *config.Listen) []string {
+	if l == nil {
+		return nil
+	}
+	var doubts []string
+	if l.Exposed() {
+		doubts = append(doubts, fmt.Sprintf("listen: %s can be reached from other machines, and without tls tokens can be read on their way", l.Address))
+	}
+	if l.Certificate != "" {
+		files := access.TLSFiles{Certificate: l.Certificate, Key: l.Key, ClientCA: l.ClientCA}
+		if err := files.Check(); err != nil {
+			doubts = append(doubts, err.Error())
+		}
+	}
+	return doubts
 }
 
 // absent names the stores that are not there. Their applications may make them

@@ -23,7 +23,12 @@ import (
 	"github.com/wringdb/wring/sdk"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if file := os.Getenv(childConfig); file != "" {
+		os.Exit(childMain(file))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // patience is far more than anything here takes.
 const patience = 20 * time.Second

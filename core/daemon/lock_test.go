@@ -26,6 +26,7 @@ func TestLockDataDir(t *testing.T) {
 		{name: "without x", mode: 0o600, files: []string{"theirs"}},
 		{name: "of a host", mode: 0o755, files: []string{lockName, "history.db.damaged-1", "notes"}},
 		{name: "of a host before it had a lock", mode: 0o755, files: []string{"wring.sock", "history.db"}},
+		{name: "with tokens that were made first", mode: 0o755, files: []string{"tokens.json", "tokens.lock", "tokens.json.123"}},
 		{name: "of others", mode: 0o755, files: []string{"theirs", "wring.sock"}, refused: true},
 		{name: "of all", mode: 0o1777, files: []string{"theirs"}, refused: true},
 	} {

@@ -35,6 +35,7 @@ var tools = map[string]func(args []string) error{
 	"deadsocket": deadSocket,
 	"address":    printAddress,
 	"receive":    receive,
+	"ask":        ask,
 }
 
 func toolMain() {

@@ -7,10 +7,14 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/wringdb/wring/core/access"
 	"github.com/wringdb/wring/core/api"
@@ -187,6 +191,67 @@ func TestRequestThatBreaksOff(t *testing.T) {
 	}
 }
 
+// patient is a listener whose connections tell until when they would read.
+type patient struct {
+	net.Listener
+	until *atomic.Pointer[time.Time]
+}
+
+func (p patient) Accept() (net.Conn, error) {
+	c, err := p.Listener.Accept()
+	return patientConn{c, p.until}, err
+}
+
+type patientConn struct {
+	net.Conn
+	until *atomic.Pointer[time.Time]
+}
+
+func (c patientConn) SetReadDeadline(t time.Time) error {
+	c.until.Store(&t)
+	return c.Conn.SetReadDeadline(t)
+}
+
+// A request has to arrive in time, and may then take as long as it takes: a
+// deadline for reading that is left would end it.
+func TestRunsHaveNoDeadline(t *testing.T) {
+	tokens := access.NewTokens(t.TempDir())
+	token, _, err := tokens.Create("operator", access.Operate, time.Now(), time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, protect := range map[string]func(http.Handler) http.Handler{
+		"unix socket": access.Local,
+		"TCP": func(next http.Handler) http.Handler {
+			return access.NewGuard(access.Config{Tokens: tokens, Logger: hclog.NewNullLogger()}, next)
+		},
+	} {
+		var until atomic.Pointer[time.Time]
+		var ran bool
+		h := newHost()
+		h.compact = func(context.Context, api.CompactRequest) (history.Run, error) {
+			ran = true
+			if last := until.Load(); last == nil || !last.IsZero() {
+				t.Errorf("%s: a run would be ended at %v", name, last)
+			}
+			return history.Run{ID: "r"}, nil
+		}
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := &httptest.Server{Listener: patient{listener, &until}, Config: access.NewServer(protect(api.NewHandler(h, "1.2.3")))}
+		server.Start()
+		f := &fort{t: t, scheme: "http", address: listener.Addr().String(), client: server.Client()}
+		got := f.ask("POST", "/v1/compact", `{"all":true}`, "Authorization", bearer(token))
+		if got.status != http.StatusOK || !ran {
+			t.Errorf("%s: status %d: %s", name, got.status, got.body)
+		}
+		server.Close()
+		h.bus.Close()
+	}
+}
+
 func TestServersHaveBounds(t *testing.T) {
 	s := access.NewServer(nil)
 	if s.ReadHeaderTimeout <= 0 || s.IdleTimeout <= 0 || s.MaxHeaderBytes <= 0 || s.MaxHeaderBytes > 64<<10 {
@@ -216,7 +281,7 @@ func TestUnixSocketAsksNobody(t *testing.T) {
 	t.Cleanup(func() {
 		f.client.CloseIdleConnections()
 		_ = server.Close()
-		<-served
+		_ = <-served // that it was closed
 		h.bus.Close()
 	})
 	if got := f.session(); got != (api.Session{Authentication: access.None, Scope: access.Operate}) {

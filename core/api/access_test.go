@@ -92,7 +92,7 @@ func newFort(t *testing.T, adjust func(*access.Config, *http.Server)) *fort {
 		f.client.CloseIdleConnections()
 		f.host.bus.Close()
 		_ = server.Close()
-		<-served
+		_ = <-served // that it was closed
 		for _, secret := range f.secrets {
 			if strings.Contains(f.log.String(), secret) {
 				t.Errorf("the log has the secret %s in it:\n%s", secret, f.log)

@@ -269,11 +269,11 @@ func TestWrongTLSFiles(t *testing.T) {
 		files access.TLSFiles
 		wrong bool
 	}{
-		"right":             {access.TLSFiles{Certificate: path("cert"), Key: path("key"), ClientCA: path("ca")}, false},
-		"no certificate":    {access.TLSFiles{Certificate: path("none"), Key: path("key")}, true},
-		"another key":       {access.TLSFiles{Certificate: path("cert"), Key: path("other")}, true},
-		"no authority":      {access.TLSFiles{Certificate: path("cert"), Key: path("key"), ClientCA: path("none")}, true},
-		"a key as autority": {access.TLSFiles{Certificate: path("cert"), Key: path("key"), ClientCA: path("key")}, true},
+		"right":            {access.TLSFiles{Certificate: path("cert"), Key: path("key"), ClientCA: path("ca")}, false},
+		"no certificate":   {access.TLSFiles{Certificate: path("none"), Key: path("key")}, true},
+		"another key":      {access.TLSFiles{Certificate: path("cert"), Key: path("other")}, true},
+		"no authority":     {access.TLSFiles{Certificate: path("cert"), Key: path("key"), ClientCA: path("none")}, true},
+		"not an authority": {access.TLSFiles{Certificate: path("cert"), Key: path("key"), ClientCA: path("key")}, true},
 	} {
 		_, err := access.NewTLS(test.files, hclog.NewNullLogger())
 		if (err != nil) != test.wrong || (test.files.Check() != nil) != test.wrong {

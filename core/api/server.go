@@ -101,7 +101,12 @@ func (r routes) register(api huma.API) {
 }
 
 func op(id, method, path, summary string) huma.Operation {
-	return huma.Operation{OperationID: id, Method: method, Path: path, Summary: summary}
+	return huma.Operation{
+		OperationID: id, Method: method, Path: path, Summary: summary,
+		// The body has arrived, within the bounds of package access. A deadline for
+		// it would end the connection, and with it a run that takes longer.
+		BodyReadTimeout: -1,
+	}
 }
 
 // HealthReport is the health of the whole host.

@@ -1,0 +1,57 @@
+package access
+
+import (
+	"errors"
+	"net"
+	"testing"
+)
+
+func TestLimit(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, ok := Limit(inner).(*limited)
+	if !ok {
+		t.Fatal("not limited")
+	}
+	defer l.Close()
+	l.places = make(chan struct{}, 1)
+	dial := func() net.Conn {
+		c, err := net.Dial("tcp", inner.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	defer dial().Close()
+	defer dial().Close()
+	first, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := first.(interface{ CloseWrite() error }); !ok {
+		t.Error("the connection cannot be closed one way")
+	}
+	if len(l.places) != cap(l.places) {
+		t.Fatal("there is a place for a second")
+	}
+	// A place is given back once, however often the connection is closed.
+	_ = first.Close()
+	_ = first.Close()
+	second, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Who waits for a place learns that there is nothing to wait for.
+	waited := make(chan error, 1)
+	go func() { _, err := l.Accept(); waited <- err }()
+	_ = l.Close()
+	if err := <-waited; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Accept() of a closed listener = %v", err)
+	}
+	_ = second.Close()
+	if len(l.places) != 0 {
+		t.Errorf("%d places are taken when all have left", len(l.places))
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -78,6 +79,30 @@ func TestNoSecretIsOnTheDisk(t *testing.T) {
 		content, err := os.ReadFile(filepath.Join(tokens.dir, e.Name()))
 		if err != nil || strings.Contains(string(content), strings.TrimPrefix(secret, tokenPrefix)) {
 			t.Errorf("%s: %v, %s", e.Name(), err, content)
+		}
+	}
+}
+
+// What root makes for a host that runs as another user, that user can read.
+func TestTokensBelongToTheOwnerOfTheDirectory(t *testing.T) {
+	tokens := NewTokens(t.TempDir())
+	owner := os.Geteuid()
+	if owner == 0 {
+		owner = 65534
+		if err := os.Chown(tokens.dir, owner, owner); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := tokens.Create("ci", Read, morning, time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{TokensFile, TokensLockFile} {
+		info, err := os.Stat(filepath.Join(tokens.dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st, ok := info.Sys().(*syscall.Stat_t); !ok || int(st.Uid) != owner {
+			t.Errorf("%s belongs to %d, the directory to %d", name, st.Uid, owner)
 		}
 	}
 }

@@ -290,6 +290,9 @@ func TestEveryDescribedCallNeedsAToken(t *testing.T) {
 	if err := json.Unmarshal([]byte(description.body), &document); err != nil || len(document.Paths) < 10 {
 		t.Fatalf("%d paths, %v", len(document.Paths), err)
 	}
+	if !strings.Contains(description.body, `"LoginRequest":{"additionalProperties":false,"properties":{"token":`) {
+		t.Error("what a login sends is not described")
+	}
 	open := []string{"/healthz", "/readyz", "/v1/session"}
 	for path, methods := range document.Paths {
 		for method, call := range methods {

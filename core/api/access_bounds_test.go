@@ -281,7 +281,9 @@ func TestUnixSocketAsksNobody(t *testing.T) {
 	t.Cleanup(func() {
 		f.client.CloseIdleConnections()
 		_ = server.Close()
-		_ = <-served // that it was closed
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("the server ends with %v", err)
+		}
 		h.bus.Close()
 	})
 	if got := f.session(); got != (api.Session{Authentication: access.None, Scope: access.Operate}) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -92,7 +93,9 @@ func newFort(t *testing.T, adjust func(*access.Config, *http.Server)) *fort {
 		f.client.CloseIdleConnections()
 		f.host.bus.Close()
 		_ = server.Close()
-		_ = <-served // that it was closed
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("the server ends with %v", err)
+		}
 		for _, secret := range f.secrets {
 			if strings.Contains(f.log.String(), secret) {
 				t.Errorf("the log has the secret %s in it:\n%s", secret, f.log)

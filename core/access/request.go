@@ -30,9 +30,6 @@ func withBody(w http.ResponseWriter, r *http.Request) (*http.Request, *refusal) 
 	if r.URL.Path == sessionPath {
 		most = maxLogin
 	}
-	if r.ContentLength > most {
-		return r, refuseLarge
-	}
 	content, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 	var large *http.MaxBytesError
 	switch {

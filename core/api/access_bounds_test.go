@@ -298,7 +298,7 @@ func TestUnixSocketAsksNobody(t *testing.T) {
 	if got := f.ask("POST", "/v1/compact", `{"all":true}`); got.status != http.StatusOK {
 		t.Errorf("compact: status %d: %s", got.status, got.body)
 	}
-	if got := f.ask("POST", "/v1/compact", `"`+strings.Repeat("x", 2<<20)+`"`); got.status != http.StatusRequestEntityTooLarge {
+	if got := f.ask("POST", "/v1/compact", `"`+strings.Repeat("x", 2<<20)+`"`); got.status != http.StatusRequestEntityTooLarge || got.hint == "" {
 		t.Errorf("one too large: status %d: %s", got.status, got.body)
 	}
 }

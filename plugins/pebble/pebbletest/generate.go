@@ -43,6 +43,9 @@ const (
 	// Expired has keys that begin with a day, of which the first days were dropped,
 	// each by a range tombstone.
 	Expired Shape = "expired"
+	// Patches has its dead space in stretches of keys that lie apart, so that no
+	// table reaches from one to the next.
+	Patches Shape = "patches"
 	// Empty has no keys; LiveBytes does not matter.
 	Empty Shape = "empty"
 )
@@ -189,6 +192,9 @@ const (
 // any that is generated.
 const blobAge = 24 * time.Hour
 
+// patches is how many stretches a store of that shape has.
+const patches = 6
+
 // Key is the i-th key of every generated store.
 func Key(i int) []byte { return fmt.Appendf(nil, "user/%012d/profile", i) }
 
@@ -260,6 +266,17 @@ func (w *writer) fill() {
 		for from := 0; from+day <= dead; from += day {
 			w.do(w.db.DeleteRange(Key(from), Key(from+day), pebbledb.NoSync))
 		}
+	case Patches:
+		w.sets(live)
+		w.rangeKeys(live)
+		w.compact(live)
+		stretch := max(2, live/patches)
+		for from := 0; from+stretch <= live; from += stretch {
+			for range dead / patches {
+				w.set(from + w.rng.IntN(stretch/2))
+			}
+			w.flush()
+		}
 	case Held:
 		w.sets(live)
 		snapshot := w.db.NewSnapshot()
@@ -288,12 +305,6 @@ func (w *writer) do(err error) {
 	}
 }
 
-func (w *writer) flush() {
-	if w.err == nil {
-		w.err = w.db.Flush()
-	}
-}
-
 func (w *writer) sets(n int) {
 	for i := range n {
 		w.set(i)
@@ -316,6 +327,12 @@ func (w *writer) rangeKeys(keys int) {
 	for i := range w.spec.RangeKeys {
 		from := i * keys / w.spec.RangeKeys
 		w.do(w.db.RangeKeySet(Key(from), Key(from+1), nil, fmt.Appendf(nil, "mark %d", i), pebbledb.NoSync))
+	}
+}
+
+func (w *writer) flush() {
+	if w.err == nil {
+		w.err = w.db.Flush()
 	}
 }
 

@@ -82,6 +82,13 @@ torture-bolt: build ## kill, starve and cut the power of bolt compactions; a sli
 torture-live: ## kill, starve and interrupt applications whose bolt stores are compacted while in use; a slice of it is in make test
 	go test -count=1 -timeout 60m -v -run '^TestTorture$$' ./plugins/bolt/live -torture.whole -torture.seed $(SEED)
 
+# The name of a single case, as a failure says it: make torture-pebble ONLY='fault: EIO/held, 7'
+ONLY ?=
+
+.PHONY: torture-pebble
+torture-pebble: ## kill, starve and cut the power of Pebble compactions; a slice of it is in make test
+	go test -count=1 -timeout 60m -v -run '^TestTorture$$' ./plugins/pebble -torture.whole -torture.seed $(SEED) -torture.only '$(ONLY)'
+
 .PHONY: model-live
 model-live: ## hold bolt stores that are compacted all the time against a model, ten thousand times; a tenth of it is in make test
 	go test -count=1 -timeout 60m -v -run '^TestModel$$' ./plugins/bolt/live -rapid.checks 1000

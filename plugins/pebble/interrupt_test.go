@@ -1,15 +1,11 @@
 package pebble
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -225,57 +221,6 @@ type fullFS struct{ vfs.FS }
 
 func (fullFS) GetDiskUsage(string) (vfs.DiskUsage, error) {
 	return vfs.DiskUsage{AvailBytes: 1 << 10}, nil
-}
-
-// TestKill ends the process at changes of the file system from the first to
-// the last.
-func TestKill(t *testing.T) {
-	template := generate(t, pebbletest.Spec{Shape: pebbletest.Churn, LiveBytes: 1 << 20, LeaveInLog: true, RangeKeys: 3})
-	digest, _ := contentOf(t, template)
-	die := func(t *testing.T, at int) (path, out string, err error) {
-		path = filepath.Join(t.TempDir(), "store")
-		if err := os.CopyFS(path, os.DirFS(template)); err != nil {
-			t.Fatal(err)
-		}
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), envRole+"="+roleDie, envStore+"="+path, envKill+"="+strconv.Itoa(at))
-		var stdout bytes.Buffer
-		cmd.Stdout, cmd.Stderr = &stdout, os.Stderr
-		err = cmd.Run()
-		return path, strings.TrimSpace(stdout.String()), err
-	}
-	_, out, err := die(t, -1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	changes, err := strconv.Atoi(out)
-	if err != nil || changes < 20 {
-		t.Fatalf("a compaction makes %q changes, want a good many", out)
-	}
-	const points = 16
-	for i := range points {
-		at := 1 + i*(changes-1)/(points-1)
-		if i == points-1 {
-			at -= 2 // the last ones may come in another number
-		}
-		t.Run(fmt.Sprintf("at change %d of %d", at, changes), func(t *testing.T) {
-			path, _, err := die(t, at)
-			var exit *exec.ExitError
-			if !errors.As(err, &exit) || exit.String() != "signal: killed" {
-				t.Fatalf("the process ended with %v, want a kill", err)
-			}
-			if got, _ := contentOf(t, path); got != digest {
-				t.Error("content changed")
-			}
-			compact(t, path)
-			if got, _ := contentOf(t, path); got != digest {
-				t.Error("content changed by the next compaction")
-			}
-			if n := unreferenced(t, path); n != 0 {
-				t.Errorf("%d bytes of tables were left behind", n)
-			}
-		})
-	}
 }
 
 func files(t *testing.T, path string) map[string]string {

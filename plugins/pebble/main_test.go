@@ -40,6 +40,7 @@ const (
 	// roleContend opens the store and closes it, again and again, until its standard
 	// input ends.
 	roleContend = "contend"
+	roleTorture = "torture" // compacts and meets envStrike
 )
 
 func TestMain(m *testing.M) {
@@ -61,6 +62,8 @@ func TestMain(m *testing.M) {
 		err = rewriteAsOwner(store)
 	case roleContend:
 		err = contend(store)
+	case roleTorture:
+		err = playTorture(store)
 	case roleBreak:
 		err = compactAndBreak(store)
 	}

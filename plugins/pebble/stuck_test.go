@@ -265,7 +265,7 @@ func TestFatal(t *testing.T) {
 // TestLogCannotBegin lets no log be begun but the one of each opening: Pebble ends
 // the process when it cannot begin another.
 func TestLogCannotBegin(t *testing.T) {
-	path := generate(t, pebbletest.Spec{Shape: pebbletest.Held, LiveBytes: 2 << 20, Adjust: smallTables})
+	path := generate(t, pebbletest.Spec{Shape: pebbletest.Held, LiveBytes: 512 << 10, Adjust: tablesOf(64 << 10)})
 	digest, _ := contentOf(t, path)
 	var compacting atomic.Bool
 	b := newBackend(Config{})

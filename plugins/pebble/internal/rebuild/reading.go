@@ -58,13 +58,18 @@ type span struct {
 // reading goes through a store in a goroutine of its own.
 type reading struct {
 	chunks   chan *chunk // closed when it ends
+	spare    chan *chunk // that were written
 	done     chan struct{}
 	err      error
 	panicked any
 }
 
 func newReading() *reading {
-	return &reading{chunks: make(chan *chunk, chunksAhead), done: make(chan struct{})}
+	return &reading{
+		chunks: make(chan *chunk, chunksAhead),
+		spare:  make(chan *chunk, chunksAhead+2), // all that there are
+		done:   make(chan struct{}),
+	}
 }
 
 func (r *reading) run(ctx context.Context, store pebbledb.Reader) {
@@ -95,7 +100,7 @@ func (r *reading) read(ctx context.Context, store pebbledb.Reader) (err error) {
 			err = cerr
 		}
 	}()
-	c := newChunk(0)
+	c := r.fresh(0)
 	for valid := it.First(); valid; valid = it.Next() {
 		var e entry
 		var value []byte
@@ -110,7 +115,7 @@ func (r *reading) read(ctx context.Context, store pebbledb.Reader) (err error) {
 			if err := r.hand(ctx, c); err != nil {
 				return err
 			}
-			c = newChunk(need)
+			c = r.fresh(need)
 		}
 		e.key, e.value = c.copy(it.Key()), c.copy(value)
 		if e.spanChanged = it.RangeKeyChanged(); e.spanChanged && ranges {
@@ -134,7 +139,27 @@ func (r *reading) hand(ctx context.Context, c *chunk) error {
 	}
 }
 
-func newChunk(least int) *chunk { return &chunk{data: make([]byte, 0, max(least, chunkBytes))} }
+// fresh returns an empty chunk with room for an entry, one that was written if there
+// is any.
+func (r *reading) fresh(least int) *chunk {
+	select {
+	case c := <-r.spare:
+		c.entries = c.entries[:0]
+		if c.data = c.data[:0]; cap(c.data) >= least {
+			return c
+		}
+	default:
+	}
+	return &chunk{data: make([]byte, 0, max(least, chunkBytes))}
+}
+
+// giveBack lets a chunk be used again.
+func (r *reading) giveBack(c *chunk) {
+	select {
+	case r.spare <- c:
+	default: // one was larger than usual, and another took its place
+	}
+}
 
 func (c *chunk) copy(b []byte) []byte {
 	from := len(c.data)

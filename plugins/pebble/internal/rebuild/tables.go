@@ -55,6 +55,7 @@ func (t Tables) Write(ctx context.Context, r pebbledb.Reader, report func(bytes 
 			}
 			done += e.bytes()
 		}
+		reading.giveBack(c)
 		report(done)
 	}
 	if err := reading.wait(); err != nil { // before the span that is open is closed

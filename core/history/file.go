@@ -52,6 +52,9 @@ type file struct {
 	// for it.
 	writing, queueing sync.Mutex
 	queue             []*unwritten
+	// sampling guards waiting, the samples of which no transaction has taken care.
+	sampling sync.Mutex
+	waiting  []newSample
 	// broken is set when touching the file has gone wrong in the middle of
 	// bbolt, whose locks may be held for ever since.
 	broken atomic.Bool
@@ -131,6 +134,9 @@ func (h *file) open(path string, logger hclog.Logger, now func() time.Time) (err
 			if err := makeBuckets(tx); err != nil {
 				return err
 			}
+			if err := h.beginTotals(tx); err != nil {
+				return err
+			}
 			if err := h.forget(tx, now().Add(-forgetAfter)); err != nil {
 				return err
 			}
@@ -204,10 +210,11 @@ func (h *file) close() error {
 		h.abandon()
 		return nil
 	}
+	flushErr := h.flushSamples()
 	if err := h.db.Close(); err != nil {
 		return fmt.Errorf("close history: %w", err)
 	}
-	return nil
+	return flushErr
 }
 
 // readFile loads the whole history at path into memory.
@@ -288,6 +295,15 @@ func load(tx *bolt.Tx, m *memory, lastWrite time.Time) error {
 	if m.allPasts, err = allPasts(tx); err != nil {
 		return err
 	}
+	if m.allPauses, err = allPauses(tx); err != nil {
+		return err
+	}
+	if m.allTotals, m.reclaimed, err = allTotals(tx); err != nil {
+		return err
+	}
+	if err := loadSamples(tx, m); err != nil {
+		return err
+	}
 	open, err := openRuns(tx)
 	if err != nil {
 		return err
@@ -329,9 +345,11 @@ func checkRecords(tx *bolt.Tx) error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	if b := tx.Bucket(bucketNotices); b != nil {
-		if err := checkBucket(b); err != nil {
-			return fmt.Errorf("%s: %w", bucketNotices, err)
+	for _, name := range [][]byte{bucketNotices, bucketSamples, bucketTotals, bucketPauses} { // came later
+		if b := tx.Bucket(name); b != nil {
+			if err := checkBucket(b); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
 		}
 	}
 	return nil
@@ -354,7 +372,7 @@ func checkBucket(b *bolt.Bucket) error {
 }
 
 func makeBuckets(tx *bolt.Tx) error {
-	for _, name := range [][]byte{bucketMeta, bucketRuns, bucketResults, bucketPast, bucketOpen, bucketNotices} {
+	for _, name := range [][]byte{bucketMeta, bucketRuns, bucketResults, bucketPast, bucketOpen, bucketNotices, bucketSamples, bucketPauses} {
 		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 			return err
 		}

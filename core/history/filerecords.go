@@ -18,8 +18,23 @@ func (h *file) view(what string, f func(tx *bolt.Tx) error) error {
 	return nil
 }
 
+// update makes a transaction, which takes the samples along that wait.
 func (h *file) update(what string, f func(tx *bolt.Tx) error) error {
-	if err := h.guard(func() error { return h.db.Update(f) }); err != nil {
+	err := h.guard(func() error {
+		h.sampling.Lock()
+		defer h.sampling.Unlock()
+		err := h.db.Update(func(tx *bolt.Tx) error {
+			if err := f(tx); err != nil {
+				return err
+			}
+			return h.writeSamples(tx)
+		})
+		if err == nil {
+			h.waiting = nil
+		}
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("record %s in the history: %w", what, err)
 	}
 	return nil
@@ -113,6 +128,9 @@ func (h *file) addResults(all ...*unwritten) error {
 			if err := h.apply(tx, r); err != nil {
 				return err
 			}
+			if err := h.total(tx, r); err != nil {
+				return err
+			}
 			if isFile(r) {
 				patterns[[2]string{r.Run, r.Configured}] = true
 			}
@@ -181,6 +199,9 @@ func (h *file) completeRun(tx *bolt.Tx, run Run) error {
 			continue
 		}
 		if err := h.apply(tx, r); err != nil {
+			return err
+		}
+		if err := h.total(tx, r); err != nil {
 			return err
 		}
 	}
@@ -328,6 +349,9 @@ func openRun(tx *bolt.Tx, id string) (run Run, err error) {
 
 // forget removes stores that were last seen before a time.
 func (h *file) forget(tx *bolt.Tx, before time.Time) error {
+	if err := forgetSamples(tx, before); err != nil {
+		return err
+	}
 	pasts, err := allPasts(tx)
 	if err != nil {
 		return err
@@ -336,8 +360,10 @@ func (h *file) forget(tx *bolt.Tx, before time.Time) error {
 		if past.LastAttemptAt.IsZero() || !past.LastAttemptAt.Before(before) {
 			continue
 		}
-		if err := tx.Bucket(bucketPast).Delete([]byte(store)); err != nil {
-			return err
+		for _, b := range [][]byte{bucketPast, bucketTotals} {
+			if err := tx.Bucket(b).Delete([]byte(store)); err != nil {
+				return err
+			}
 		}
 		results := tx.Bucket(bucketResults)
 		if results.Bucket([]byte(store)) == nil {
@@ -348,6 +374,10 @@ func (h *file) forget(tx *bolt.Tx, before time.Time) error {
 		}
 	}
 	return nil
+}
+
+func (h *file) forgetBefore(before time.Time) error {
+	return h.update("which stores are gone", func(tx *bolt.Tx) error { return h.forget(tx, before) })
 }
 
 func (h *file) runs(n int) (runs []Run, err error) {

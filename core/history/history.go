@@ -41,6 +41,12 @@ type records interface {
 
 	notices() (map[string]json.RawMessage, error)
 	changeNotices(changes map[string]json.RawMessage) error
+	addSample(s newSample) error
+	samples(store string, n int) ([]Sample, error)
+	totals() (totals map[string]Totals, reclaimed int64, err error)
+	setPauses(pauses map[string]Pause) error
+	pauses() (map[string]Pause, error)
+	forgetBefore(before time.Time) error
 
 	setKeep(keep int)
 	close() error
@@ -174,6 +180,30 @@ func (db *DB) Past(store string) (Past, error) { return db.records.past(store) }
 
 // Pasts returns what is known of all stores, by name.
 func (db *DB) Pasts() (map[string]Past, error) { return db.records.pasts() }
+
+// AddSample notes how large a store is, and what a compaction has given back
+// since the sample before it; its own Reclaimed is not looked at. A store has at
+// most MaxSamples: all of the newest, fewer and fewer of older ones, and one for
+// each five minutes when they come faster.
+func (db *DB) AddSample(store string, s Sample, reclaimed int64) error {
+	if store == "" || len(store) > maxNameBytes {
+		return fmt.Errorf("record sample: a store's name must have 1 to %d bytes, not %d", maxNameBytes, len(store))
+	}
+	return db.records.addSample(newSample{store: store, sample: s, reclaimed: reclaimed})
+}
+
+// Samples returns the last n samples of a store, oldest first; all if n ≤ 0.
+func (db *DB) Samples(store string, n int) ([]Sample, error) { return db.records.samples(store, n) }
+
+// Totals returns what is counted of each store, by name, and the bytes that
+// all stores have ever given back, those that are forgotten included.
+func (db *DB) Totals() (totals map[string]Totals, reclaimed int64, err error) {
+	return db.records.totals()
+}
+
+// Forget removes stores that nobody has looked at for 400 days. Opening the
+// history does so too.
+func (db *DB) Forget(now time.Time) error { return db.records.forgetBefore(now.Add(-forgetAfter)) }
 
 func checkRun(run Run) error {
 	if run.ID == "" {

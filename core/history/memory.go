@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 )
 
 // memory keeps the history of one process. A run leaves nothing behind when it
@@ -17,6 +18,11 @@ type memory struct {
 	byStore  map[string][]Result
 	allPasts map[string]Past
 	kept     map[string]json.RawMessage // of ChangeNotices
+
+	bySample  map[string]*series
+	allTotals map[string]Totals
+	reclaimed int64
+	allPauses map[string]Pause
 }
 
 var _ records = (*memory)(nil)
@@ -28,6 +34,10 @@ func newMemory(keep int) *memory {
 		byStore:  map[string][]Result{},
 		allPasts: map[string]Past{},
 		kept:     map[string]json.RawMessage{},
+
+		bySample:  map[string]*series{},
+		allTotals: map[string]Totals{},
+		allPauses: map[string]Pause{},
 	}
 }
 
@@ -45,6 +55,7 @@ func (m *memory) addResult(r Result) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.apply(r)
+	m.total(r)
 	run := m.open[r.Run]
 	if run == nil {
 		return nil
@@ -73,6 +84,7 @@ func (m *memory) addRun(run Run) error {
 	for _, r := range run.Results {
 		if !added[r.Store] {
 			m.apply(r)
+			m.total(r)
 		}
 	}
 	m.applySums(summaries(run), func(pattern string) bool { return !summed[pattern] })
@@ -141,6 +153,59 @@ func (m *memory) pasts() (map[string]Past, error) {
 	defer m.mu.Unlock()
 	return maps.Clone(m.allPasts), nil
 }
+
+func (m *memory) total(r Result) {
+	if r.Code == CodeAlreadyRunning {
+		return
+	}
+	m.allTotals[r.Store] = m.allTotals[r.Store].After(r)
+	m.reclaimed += max(0, r.ReclaimedBytes)
+}
+
+func (m *memory) totals() (map[string]Totals, int64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.allTotals), m.reclaimed, nil
+}
+
+func (m *memory) addSample(s newSample) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.bySample[s.store] == nil {
+		m.bySample[s.store] = &series{}
+	}
+	m.bySample[s.store].add(s)
+	return nil
+}
+
+func (m *memory) samples(store string, n int) ([]Sample, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.bySample[store]
+	if s == nil {
+		return nil, nil
+	}
+	if n <= 0 || n > len(s.samples) {
+		n = len(s.samples)
+	}
+	return slices.Clone(s.samples[len(s.samples)-n:]), nil
+}
+
+func (m *memory) setPauses(pauses map[string]Pause) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	maps.Copy(m.allPauses, pauses)
+	return nil
+}
+
+func (m *memory) pauses() (map[string]Pause, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.allPauses), nil
+}
+
+// forgetBefore has nothing to do: the whole history ends with the process.
+func (m *memory) forgetBefore(time.Time) error { return nil }
 
 func (m *memory) setKeep(keep int) {
 	m.mu.Lock()

@@ -1,0 +1,178 @@
+package history
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Totals count what has become of a store since the history began, also where
+// the results themselves have made room for newer ones. They never go down.
+type Totals struct {
+	// Outcomes counts results.
+	Outcomes map[Outcome]int64 `json:"outcomes"`
+	// ReclaimedBytes leaves out compactions after which a store was larger.
+	ReclaimedBytes int64 `json:"reclaimed_bytes"`
+	// Duration and Pause are of compactions that ended as compacted or no_op.
+	Duration Distribution `json:"duration"`
+	Pause    Distribution `json:"pause"`
+}
+
+// Distribution counts how long something took.
+type Distribution struct {
+	// Counts has one number for each of the bounds, of what took at most so long
+	// and longer than the bound before, and one for the rest.
+	Counts []int64       `json:"counts"`
+	Sum    time.Duration `json:"sum_ns"`
+}
+
+// DurationBounds are those of Totals.Duration, smallest first.
+func DurationBounds() []time.Duration {
+	return []time.Duration{
+		100 * time.Millisecond, 300 * time.Millisecond, time.Second, 3 * time.Second, 10 * time.Second, 30 * time.Second,
+		time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour, 4 * time.Hour,
+	}
+}
+
+// PauseBounds are those of Totals.Pause, smallest first.
+func PauseBounds() []time.Duration {
+	return []time.Duration{
+		time.Millisecond, 3 * time.Millisecond, 10 * time.Millisecond, 30 * time.Millisecond, 100 * time.Millisecond,
+		300 * time.Millisecond, time.Second, 3 * time.Second, 10 * time.Second, time.Minute,
+	}
+}
+
+// with counts one more. A distribution of other bounds, as another version has
+// left it, begins anew.
+func (d Distribution) with(took time.Duration, bounds []time.Duration) Distribution {
+	if len(d.Counts) != len(bounds)+1 {
+		d = Distribution{Counts: make([]int64, len(bounds)+1)}
+	}
+	d.Counts = slices.Clone(d.Counts)
+	i, _ := slices.BinarySearch(bounds, took)
+	d.Counts[i]++
+	d.Sum += took
+	return d
+}
+
+// After is the totals once r has happened.
+func (t Totals) After(r Result) Totals {
+	t.Outcomes = maps.Clone(t.Outcomes)
+	if t.Outcomes == nil {
+		t.Outcomes = map[Outcome]int64{}
+	}
+	t.Outcomes[r.Outcome]++
+	t.ReclaimedBytes += max(0, r.ReclaimedBytes)
+	if r.Outcome == Compacted || r.Outcome == NoOp {
+		t.Duration = t.Duration.with(time.Duration(r.DurationMS)*time.Millisecond, DurationBounds())
+		t.Pause = t.Pause.with(time.Duration(r.PauseMS)*time.Millisecond, PauseBounds())
+	}
+	return t
+}
+
+// bucketTotals is store → Totals; in bucketMeta keyReclaimed is the sum of what
+// all stores have ever given back, those that are forgotten included.
+var (
+	bucketTotals = []byte("totals")
+	keyReclaimed = []byte("reclaimed")
+)
+
+// total counts a result that is no sum of others.
+func (h *file) total(tx *bolt.Tx, r Result) error {
+	if r.Code == CodeAlreadyRunning {
+		return nil
+	}
+	all := tx.Bucket(bucketTotals)
+	var t Totals
+	if value := all.Get([]byte(r.Store)); value != nil {
+		if err := decode(value, &t); err != nil {
+			return err
+		}
+	}
+	if err := put(all, []byte(r.Store), t.After(r)); err != nil {
+		return err
+	}
+	if r.ReclaimedBytes <= 0 {
+		return nil
+	}
+	reclaimed, err := reclaimedBytes(tx)
+	if err != nil {
+		return err
+	}
+	return put(tx.Bucket(bucketMeta), keyReclaimed, reclaimed+r.ReclaimedBytes)
+}
+
+func reclaimedBytes(tx *bolt.Tx) (n int64, err error) {
+	if value := tx.Bucket(bucketMeta).Get(keyReclaimed); value != nil {
+		err = decode(value, &n)
+	}
+	return n, err
+}
+
+// beginTotals counts the results that a history has which was kept before there
+// were totals.
+func (h *file) beginTotals(tx *bolt.Tx) error {
+	if tx.Bucket(bucketTotals) != nil {
+		return nil
+	}
+	if _, err := tx.CreateBucket(bucketTotals); err != nil {
+		return err
+	}
+	results := tx.Bucket(bucketResults)
+	var all []Result
+	patterns := map[string]bool{} // whose results are sums
+	err := results.ForEachBucket(func(store []byte) error {
+		return results.Bucket(store).ForEach(func(_, value []byte) error {
+			var r Result
+			err := decode(value, &r)
+			all = append(all, r)
+			if isFile(r) {
+				patterns[r.Configured] = true
+			}
+			return err
+		})
+	})
+	if err != nil {
+		return err
+	}
+	for _, r := range all {
+		if patterns[r.Store] {
+			continue
+		}
+		if err := h.total(tx, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *file) totals() (totals map[string]Totals, reclaimed int64, err error) {
+	err = h.view("totals", func(tx *bolt.Tx) error {
+		totals, reclaimed, err = allTotals(tx)
+		return err
+	})
+	return totals, reclaimed, err
+}
+
+func allTotals(tx *bolt.Tx) (totals map[string]Totals, reclaimed int64, err error) {
+	totals = map[string]Totals{}
+	all := tx.Bucket(bucketTotals)
+	if all == nil {
+		return totals, 0, nil // of a host that kept none
+	}
+	err = all.ForEach(func(store, value []byte) error {
+		var t Totals
+		err := json.Unmarshal(value, &t)
+		totals[string(store)] = t
+		return err
+	})
+	if err != nil {
+		return nil, 0, fmt.Errorf("%w: decode totals: %w", errDamaged, err)
+	}
+	reclaimed, err = reclaimedBytes(tx)
+	return totals, reclaimed, err
+}

@@ -85,6 +85,8 @@ func (t *turn) look(a *access) (sdk.Fragmentation, error) {
 	if err != nil {
 		return f, err
 	}
+	t.runner.sample(t.store.Name, f)
+	t.latest = f
 	if !t.measured {
 		t.before, t.measured = f, true
 	}
@@ -180,6 +182,7 @@ func (t *turn) compacted(d policy.Decision, done sdk.CompactResult) verdict {
 		}
 		r.Verified, r.Items, r.Digest = true, v.ItemsAfter, v.DigestAfter
 	}
+	t.runner.sampleCompacted(t.store.Name, t.latest, done)
 	v := verdict{outcome: history.Compacted, code: d.Code, reason: d.Reason}
 	if done.NoOp {
 		v = verdict{outcome: history.NoOp, code: history.CodeNoOp, reason: d.Reason + "; the backend found nothing to do"}

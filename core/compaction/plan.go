@@ -89,6 +89,7 @@ func (r *Runner) planOne(q question) Plan {
 		if err != nil {
 			return err
 		}
+		r.sample(store.Name, f)
 		if f.Mode != "" {
 			plan.Mode = f.Mode
 		}

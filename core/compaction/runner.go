@@ -74,6 +74,8 @@ type History interface {
 	AddResult(r history.Result) error
 	AddRun(run history.Run) error
 	Past(store string) (history.Past, error)
+	// AddSample notes a measurement, and what was given back just before it.
+	AddSample(store string, s history.Sample, reclaimed int64) error
 }
 
 // Publisher takes events and never waits; *event.Bus does.

@@ -49,9 +49,10 @@ type turn struct {
 	// decided is set for a turn that had its verdict before it began.
 	decided *verdict
 	slotted bool
-	// before is the first measurement, measured says that there is one.
-	before   sdk.Fragmentation
-	measured bool
+	// before is the first measurement, latest the last; measured says that there
+	// is one.
+	before, latest sdk.Fragmentation
+	measured       bool
 	// lost is set when the connection of an attempt was lost and nobody has
 	// looked at the store since, doubt when an attempt may not have ended.
 	lost, doubt bool

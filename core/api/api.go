@@ -43,6 +43,8 @@ type Host interface {
 	// Ready says whether the host looks after its stores, which it does not while
 	// it starts and stops, and whether a run is under way.
 	Ready() (ready, busy bool)
+
+	Numbers
 }
 
 // Status is a picture of the host.
@@ -55,7 +57,11 @@ type Status struct {
 	// LastEventID is where somebody who wants only what is to come begins.
 	LastEventID uint64 `json:"last_event_id"`
 	// Running are the runs under way, oldest first.
-	Running []string           `json:"running"`
+	Running []string `json:"running"`
+	// ReclaimedBytesTotal is what all stores have given back since the history
+	// began, also those that are not there any more.
+	ReclaimedBytesTotal int64 `json:"reclaimed_bytes_total"`
+
 	Stores  []StoreStatus      `json:"stores"`
 	Plugins []supervise.Status `json:"plugins"`
 	// Notify are those who are told of what happens.
@@ -94,6 +100,9 @@ type StoreStatus struct {
 
 	State State `json:"state"`
 	history.Health
+	Figures
+
+	// NextAt is zero where there is no schedule, and while it is paused.
 	NextAt time.Time `json:"next_at,omitzero"`
 	// LastOutcome and LastReason are of the newest result.
 	LastOutcome history.Outcome `json:"last_outcome,omitempty"`

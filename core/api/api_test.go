@@ -37,6 +37,7 @@ type host struct {
 	reloaded int
 	planned  []string
 	stores   *[]api.StoreStatus // instead of those of Status
+	paused   []string           // what Pause and Resume were asked for
 }
 
 func newHost() *host { return &host{bus: event.NewBus(event.BusConfig{})} }
@@ -326,13 +327,13 @@ func TestOpenAPIDescribesEveryCall(t *testing.T) {
 	if err := json.Unmarshal(content, &document); err != nil {
 		t.Fatalf("the document is no JSON: %v", err)
 	}
-	want := strings.Fields("status stores plugins health inspect plan compact cancel runs history reload notify/test events")
+	want := strings.Fields("status stores plugins health inspect plan compact cancel runs history reload notify/test events samples pause resume")
 	for _, call := range want {
 		if document.Paths["/v1/"+call] == nil {
 			t.Errorf("the document does not describe /v1/%s", call)
 		}
 	}
-	for _, call := range []string{"/v1/session", "/healthz", "/readyz"} {
+	for _, call := range []string{"/v1/session", "/healthz", "/readyz", "/metrics"} {
 		if document.Paths[call] == nil {
 			t.Errorf("the document does not describe %s", call)
 		}

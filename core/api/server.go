@@ -85,6 +85,7 @@ func (r routes) register(api huma.API) {
 		})
 	r.registerNotify(api)
 	r.registerAccess(api)
+	r.registerNumbers(api)
 	events := op("events", http.MethodGet, "/v1/events", "What happens, as it happens")
 	events.Responses = map[string]*huma.Response{"200": {
 		Description: "Server-sent events; the data of each is one of these",

@@ -112,6 +112,10 @@ type Request struct {
 	Mode string
 	// Manual and Force are for the policy.
 	Manual, Force bool
+	// Paused, which may be nil, is asked when the turn of a store has come, by its
+	// name and that of what found it, which may be the same: the turn ends as one
+	// that was not reached when it says so.
+	Paused func(names ...string) bool
 	// Ended, which may be nil, is called once for each of Stores, by its name,
 	// when its result is final and other runs may have the store: for a pattern
 	// when that is so for its last file. The calls come from several goroutines

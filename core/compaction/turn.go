@@ -297,6 +297,9 @@ func (t *turn) work() verdict {
 	if !t.enter() {
 		return t.notReached()
 	}
+	if t.request.Paused != nil && t.request.Paused(t.store.Name, t.configured) {
+		return verdict{outcome: history.Cancelled, code: history.CodeNotReached, reason: "its schedule was paused before its turn"}
+	}
 	t.result.StartedAt = t.runner.clock.Now()
 	t.past = t.runner.past(t.store.Name)
 	// Before the backend is troubled: what keeps a store in quarantine may be

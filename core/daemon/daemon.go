@@ -23,6 +23,7 @@ import (
 	"github.com/wringdb/wring/core/discovery"
 	"github.com/wringdb/wring/core/event"
 	"github.com/wringdb/wring/core/history"
+	"github.com/wringdb/wring/core/metrics"
 	"github.com/wringdb/wring/core/notify"
 	"github.com/wringdb/wring/core/supervise"
 )
@@ -72,6 +73,7 @@ func Run(ctx context.Context, c Config) error {
 	served := opened.serve()
 
 	watched := h.watch(living)
+	helpers.Go(func() { h.figures.run(living, h.trackedNow) })
 	helpers.Go(func() { h.reloadOn(living, hangup) })
 	helpers.Go(func() { h.sweep(living) })
 	helpers.Go(func() { h.feedWatchdog(living) })
@@ -126,7 +128,7 @@ func start(ctx context.Context, c Config) (_ *host, err error) {
 	}
 	h := &host{ // no result of that name: it would be nil when it is to be closed
 		cfg: c, logger: c.Logger, dataDir: loaded.DataDir, lock: lock,
-		current: loaded, startedAt: time.Now(),
+		current: loaded, startedAt: time.Now(), reloadedAt: time.Now(),
 		next: map[string]time.Time{}, busy: map[string]bool{}, seen: map[string]bool{},
 		wake: make(chan struct{}, 1), ping: make(chan struct{}),
 		look: make(chan struct{}, 1), lookAtDisks: make(chan struct{}, 1),
@@ -141,6 +143,11 @@ func start(ctx context.Context, c Config) (_ *host, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if h.pauses, err = h.history.Pauses(); err != nil {
+		return nil, err
+	}
+	h.figures = newFigures(h.history, c.Logger)
+	h.metrics = metrics.New(h.snapshot, c.Logger)
 	h.bus = event.NewBus(event.BusConfig{})
 	h.notifier = notify.New(notify.Config{
 		Records: h.history, Events: h.bus, Logger: c.Logger.Named("notify"), Version: c.Version,
@@ -150,7 +157,7 @@ func start(ctx context.Context, c Config) (_ *host, err error) {
 		RuntimeDir: filepath.Join(loaded.DataDir, runDirName),
 	})
 	h.runner = compaction.New(compaction.Config{
-		Clients: trusting{Clients{h.supervisor}, h}, History: h.history, Bus: h.bus, Logger: c.Logger,
+		Clients: trusting{Clients{h.supervisor}, h}, History: recording{h.history, h}, Bus: h.bus, Logger: c.Logger,
 		MaxParallel: loaded.MaxParallel, Groups: loaded.Groups,
 	})
 	h.discovery = discovery.New(discovery.Config{

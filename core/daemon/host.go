@@ -19,6 +19,7 @@ import (
 	"github.com/wringdb/wring/core/discovery"
 	"github.com/wringdb/wring/core/event"
 	"github.com/wringdb/wring/core/history"
+	"github.com/wringdb/wring/core/metrics"
 	"github.com/wringdb/wring/core/notify"
 	"github.com/wringdb/wring/core/supervise"
 	"github.com/wringdb/wring/sdk"
@@ -38,6 +39,8 @@ type host struct {
 	runner     *compaction.Runner
 	discovery  *discovery.Watcher
 	notifier   *notify.Notifier
+	figures    *figures
+	metrics    *metrics.Exporter
 
 	// living ends when runs are to stop; runs counts those under way.
 	living     context.Context //nolint:containedctx // the life of the host, not of a call
@@ -64,6 +67,14 @@ type host struct {
 	tracked []tracked            // by the configuration, and the owners that are there
 	next    map[string]time.Time // when stores are due
 	busy    map[string]bool      // in a scheduled run
+
+	pausing sync.Mutex               // one change of pauses at a time
+	pauses  map[string]history.Pause // as the history has them; guarded by mu
+
+	// reloadedAt is when current was put into force, reloadFailed that it is not
+	// what the file has; guarded by mu.
+	reloadedAt   time.Time
+	reloadFailed bool
 }
 
 var _ api.Host = (*host)(nil)
@@ -170,6 +181,9 @@ func (h *host) Reload(ctx context.Context) error {
 		err = sdk.Errorf(sdk.ErrInvalidOption, "the listen block has changed").
 			WithHint("a new listen block needs a restart of the host; new tokens and renewed certificates do not")
 	}
+	h.mu.Lock()
+	h.reloadFailed = err != nil
+	h.mu.Unlock()
 	if err != nil {
 		h.logger.Error("the configuration is not reloaded, the old one stays in force", "error", err, "hint", sdk.HintOf(err))
 		return err
@@ -187,7 +201,7 @@ func (h *host) adopt(ctx context.Context, loaded *config.Config, plugins *catalo
 	h.runner.Adjust(loaded.Stores)
 	h.history.SetKeep(loaded.KeepHistory)
 	h.mu.Lock()
-	h.current = loaded
+	h.current, h.reloadedAt = loaded, time.Now()
 	h.mu.Unlock()
 	h.notifier.Reconfigure(loaded.Notify)
 	h.forgetTold()
@@ -263,8 +277,13 @@ func (h *host) Plan(ctx context.Context, names []string) ([]compaction.Plan, err
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for i := range plans {
-		plans[i].NextAt = h.next[plans[i].Configured]
+	paused := h.pausedStores()
+	for i, plan := range plans {
+		if paused[plan.Configured] {
+			plans[i].Warnings = append(plan.Warnings, "its schedule is paused: see wring resume")
+			continue
+		}
+		plans[i].NextAt = h.next[plan.Configured]
 	}
 	return plans, nil
 }

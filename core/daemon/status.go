@@ -26,6 +26,9 @@ func (h *host) Status() api.Status {
 		Stores: make([]api.StoreStatus, 0, len(current.Stores)),
 		Notify: h.notifier.Status(),
 	}
+	if _, reclaimed, err := h.history.Totals(); err == nil {
+		status.ReclaimedBytesTotal = reclaimed
+	}
 	now := time.Now()
 	active := h.runner.Active()
 	all := h.trackedNow()
@@ -42,6 +45,7 @@ func (h *host) Status() api.Status {
 			if store.Plugin == "" {
 				store.Plugin = backendOf(s.Store, status.Plugins)
 			}
+			store.Engine = cmp.Or(store.Engine, engineOf(s.Store, status.Plugins))
 			err := h.checkOwned(s)
 			if s.FoundBy != "" && s.away {
 				err = discovery.CheckDir(configured.OwnerDir) // why it may be away
@@ -63,6 +67,9 @@ func (h *host) Status() api.Status {
 // was there.
 func (h *host) nobodyThere(s config.Store) api.StoreStatus {
 	status := api.StoreStatus{Store: s.Name, Path: s.OwnerDir, Group: s.Group, State: api.Away}
+	h.mu.Lock()
+	status.PausedAt = h.pausedAt(tracked{Store: s})
+	h.mu.Unlock()
 	if err := discovery.CheckDir(s.OwnerDir); err != nil {
 		status.Problem, status.Hint = err.Error(), sdk.HintOf(err)
 	}
@@ -88,6 +95,16 @@ func backendOf(s config.Store, backends []supervise.Status) string {
 	return ""
 }
 
+// engineOf is what the backend of a store works with, as far as it has said.
+func engineOf(s config.Store, backends []supervise.Status) string {
+	for _, b := range backends {
+		if b.Kind == supervise.KindPlugin && b.Name == s.Plugin || b.Kind == supervise.KindOwner && b.Path == s.Owner {
+			return b.Engine
+		}
+	}
+	return ""
+}
+
 // isAway says whether the owner of a store did not answer when it was last asked.
 func isAway(s config.Store, backends []supervise.Status) bool {
 	return s.Owner != "" && slices.ContainsFunc(backends, func(b supervise.Status) bool {
@@ -101,14 +118,17 @@ func (h *host) storeStatus(s tracked, now time.Time, active map[string]event.Pro
 		Store: s.Name, Configured: s.FoundBy, Plugin: s.Plugin, Path: cmp.Or(s.Path, s.Glob, s.Owner), Group: s.Group,
 		State: state(health), Health: health,
 	}
+	status.Figures = h.figures.of(s.Name).shown()
 	h.mu.Lock()
-	status.NextAt = h.next[s.Name]
+	if status.PausedAt = h.pausedAt(s); status.PausedAt.IsZero() {
+		status.NextAt = h.next[s.Name]
+	}
 	h.mu.Unlock()
 	if p, ok := active[s.Name]; ok {
 		status.Active = &p
 	}
 	if last, err := h.history.Results(s.Name, 1); err == nil && len(last) == 1 {
-		status.LastOutcome, status.LastReason = last[0].Outcome, last[0].Reason
+		status.LastOutcome, status.LastReason, status.Engine = last[0].Outcome, last[0].Reason, last[0].Engine
 	}
 	return status
 }

@@ -101,7 +101,7 @@ func (h *host) takeDue(now time.Time) []config.Store {
 	var due []config.Store
 	for _, s := range h.tracked {
 		next := h.next[s.Name]
-		if h.busy[s.Name] || next.IsZero() || next.After(now) {
+		if h.busy[s.Name] || next.IsZero() || next.After(now) || !h.pausedAt(s).IsZero() {
 			continue
 		}
 		h.busy[s.Name] = true
@@ -118,7 +118,7 @@ func (h *host) startRun(due []config.Store) {
 	}
 	go func() {
 		defer done()
-		request := compaction.Request{Trigger: history.Scheduled, Stores: due, Ended: h.ended}
+		request := compaction.Request{Trigger: history.Scheduled, Stores: due, Paused: h.isPaused, Ended: h.ended}
 		run, err := h.runner.Run(h.living, request)
 		if err != nil {
 			h.logger.Error("run ended early", "error", err)
@@ -134,7 +134,11 @@ func (h *host) ended(name string) {
 	h.mu.Lock()
 	delete(h.busy, name)
 	for _, s := range h.tracked {
-		if s.Name == name && !s.away {
+		switch {
+		case s.Name != name || s.away:
+		case !h.pausedAt(s).IsZero(): // perhaps before its turn had come
+			h.next[name] = h.firstDue(s, now)
+		default:
 			h.next[name] = s.Schedule.Next(schedule.Input{Now: now, Last: now, Jitter: rand.Float64})
 		}
 	}
@@ -152,7 +156,7 @@ func (h *host) untilNext(now time.Time) time.Duration {
 	defer h.mu.Unlock()
 	wait := healthInterval
 	for _, s := range h.tracked {
-		if next := h.next[s.Name]; !h.busy[s.Name] && !next.IsZero() {
+		if next := h.next[s.Name]; !h.busy[s.Name] && !next.IsZero() && h.pausedAt(s).IsZero() {
 			wait = min(wait, next.Sub(now))
 		}
 	}
@@ -162,16 +166,25 @@ func (h *host) untilNext(now time.Time) time.Duration {
 // health judges a store by its past. One that has never been looked at is
 // judged as if it had been when the host started, and one whose owner was away as
 // if it had been when that came: nobody could before.
+// One whose schedule is paused is not expected to be looked at, and after that
+// judged as if it had been when it went on.
 func (h *host) health(s tracked, now time.Time) history.Health {
-	past := h.past(s)
+	return h.healthOf(s, h.past(s), now)
+}
+
+// healthOf is health, of a store with that past.
+func (h *host) healthOf(s tracked, past history.Past, now time.Time) history.Health {
+	h.mu.Lock()
+	paused, resumedAt := !h.pausedAt(s).IsZero(), h.resumedAt(s)
+	h.mu.Unlock()
 	from := past.LastSuccessAt
 	if from.IsZero() {
 		from = h.startedAt
 	}
-	from = later(from, s.since)
+	from = later(later(from, s.since), resumedAt)
 	due := s.Schedule.Next(schedule.Input{Now: from, Last: from})
 	health := past.Health(now, due, s.OverdueAfter)
-	health.Overdue = health.Overdue && !s.away
+	health.Overdue = health.Overdue && !s.away && !paused
 	return health
 }
 

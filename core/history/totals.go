@@ -59,6 +59,32 @@ func (d Distribution) with(took time.Duration, bounds []time.Duration) Distribut
 	return d
 }
 
+// Since is what has been counted after before; all of d if before was of other
+// bounds.
+func (d Distribution) Since(before Distribution) Distribution {
+	if len(before.Counts) != len(d.Counts) {
+		return d
+	}
+	since := Distribution{Counts: make([]int64, len(d.Counts)), Sum: d.Sum - before.Sum}
+	for i := range d.Counts {
+		since.Counts[i] = d.Counts[i] - before.Counts[i]
+	}
+	return since
+}
+
+// Plus is both together, of the same bounds; one that has counted nothing is of
+// any.
+func (d Distribution) Plus(other Distribution) Distribution {
+	if len(d.Counts) == 0 {
+		return other
+	}
+	sum := Distribution{Counts: slices.Clone(d.Counts), Sum: d.Sum + other.Sum}
+	for i := range other.Counts {
+		sum.Counts[i] += other.Counts[i]
+	}
+	return sum
+}
+
 // After is the totals once r has happened.
 func (t Totals) After(r Result) Totals {
 	t.Outcomes = maps.Clone(t.Outcomes)

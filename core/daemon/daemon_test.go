@@ -77,7 +77,7 @@ func (h *half) Compact(ctx context.Context, _ sdk.CompactRequest, report func(sd
 
 // place is a directory with an owner's socket, a configuration and a host.
 type place struct {
-	t      *testing.T
+	t      testing.TB
 	dir    string
 	owner  string
 	client *api.Client
@@ -85,7 +85,7 @@ type place struct {
 
 // newPlace serves backend as an owner would. The directory is short, for the
 // sake of the sockets in it.
-func newPlace(t *testing.T, backend sdk.Backend) *place {
+func newPlace(t testing.TB, backend sdk.Backend) *place {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "wd") //nolint:usetesting // its paths are too long for sockets
 	if err != nil {

@@ -40,6 +40,7 @@ type host struct {
 	discovery  *discovery.Watcher
 	notifier   *notify.Notifier
 	figures    *figures
+	recent     *recent
 	metrics    *metrics.Exporter
 
 	// living ends when runs are to stop; runs counts those under way.

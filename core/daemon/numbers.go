@@ -30,7 +30,14 @@ func (r recording) AddResult(result history.Result) error {
 	if lag, known := r.host.lag(result); known {
 		r.host.metrics.Waited(lag)
 	}
+	defer r.host.recent.forget(result)
 	return r.DB.AddResult(result)
+}
+
+// AddRun implements compaction.History.
+func (r recording) AddRun(run history.Run) error {
+	defer r.host.recent.forget(run.Results...)
+	return r.DB.AddRun(run)
 }
 
 // lag is how long after it was due the turn of a store came in a scheduled run.
@@ -85,12 +92,13 @@ func (h *host) snapshot() metrics.Snapshot {
 	if err != nil {
 		h.logger.Warn("the metrics lack what the history has", "error", err)
 	}
-	totals, reclaimed, err := h.history.Totals()
+	totals, err := h.history.Totals()
 	if err != nil {
 		h.logger.Warn("the metrics lack what the history has", "error", err)
 	}
 	active := h.runner.Active()
 	backends := h.supervisor.Status()
+	reclaimed := h.reclaimed()
 	h.mu.Lock()
 	s := metrics.Snapshot{
 		Version: h.cfg.Version, Configured: len(h.current.Stores), Running: len(h.runner.Running()),
@@ -135,6 +143,15 @@ func (h *host) snapshot() metrics.Snapshot {
 		})
 	}
 	return s
+}
+
+// reclaimed is what all stores have ever given back.
+func (h *host) reclaimed() int64 {
+	n, err := h.history.ReclaimedBytes()
+	if err != nil {
+		h.logger.Warn("reading what was given back", "error", err)
+	}
+	return n
 }
 
 // measured is what is shown of one store, or of one file of a pattern.

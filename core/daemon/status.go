@@ -26,18 +26,16 @@ func (h *host) Status() api.Status {
 		Stores: make([]api.StoreStatus, 0, len(current.Stores)),
 		Notify: h.notifier.Status(),
 	}
-	if _, reclaimed, err := h.history.Totals(); err == nil {
-		status.ReclaimedBytesTotal = reclaimed
-	}
+	status.ReclaimedBytesTotal = h.reclaimed()
 	now := time.Now()
 	active := h.runner.Active()
-	all := h.trackedNow()
+	lines := map[string][]tracked{} // by what is configured
+	for _, s := range h.trackedNow() {
+		name := cmp.Or(s.FoundBy, s.Name)
+		lines[name] = append(lines[name], s)
+	}
 	for _, configured := range current.Stores {
-		shown := 0
-		for _, s := range all {
-			if s.Name != configured.Name && s.FoundBy != configured.Name {
-				continue
-			}
+		for _, s := range lines[configured.Name] {
 			store := h.storeStatus(s, now, active)
 			if store.State == api.Healthy && (s.away || isAway(s.Store, status.Plugins)) {
 				store.State = api.Away
@@ -54,9 +52,8 @@ func (h *host) Status() api.Status {
 				store.Problem, store.Hint = err.Error(), sdk.HintOf(err)
 			}
 			status.Stores = append(status.Stores, store)
-			shown++
 		}
-		if shown == 0 && configured.OwnerDir != "" {
+		if len(lines[configured.Name]) == 0 && configured.OwnerDir != "" {
 			status.Stores = append(status.Stores, h.nobodyThere(configured))
 		}
 	}
@@ -127,8 +124,8 @@ func (h *host) storeStatus(s tracked, now time.Time, active map[string]event.Pro
 	if p, ok := active[s.Name]; ok {
 		status.Active = &p
 	}
-	if last, err := h.history.Results(s.Name, 1); err == nil && len(last) == 1 {
-		status.LastOutcome, status.LastReason, status.Engine = last[0].Outcome, last[0].Reason, last[0].Engine
+	if known, err := h.recent.of(s.Name); err == nil {
+		status.LastOutcome, status.LastReason, status.Engine = known.last.Outcome, known.last.Reason, known.last.Engine
 	}
 	return status
 }

@@ -86,11 +86,11 @@ func (h *host) firstDue(s tracked, now time.Time) time.Time {
 // past is what the history knows of a store; of a pattern's files, the one
 // that is worst off.
 func (h *host) past(s tracked) history.Past {
-	past, err := h.history.Past(s.Name)
+	known, err := h.recent.of(s.Name)
 	if err != nil {
 		h.logger.Warn("reading a store's past", "store", s.Name, "error", err)
 	}
-	return past
+	return known.past
 }
 
 // takeDue marks the stores that are due as busy and returns them, in the

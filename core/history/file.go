@@ -298,7 +298,10 @@ func load(tx *bolt.Tx, m *memory, lastWrite time.Time) error {
 	if m.allPauses, err = allPauses(tx); err != nil {
 		return err
 	}
-	if m.allTotals, m.reclaimed, err = allTotals(tx); err != nil {
+	if m.allTotals, err = allTotals(tx); err != nil {
+		return err
+	}
+	if m.allReclaimed, err = reclaimedBytes(tx); err != nil {
 		return err
 	}
 	if err := loadSamples(tx, m); err != nil {

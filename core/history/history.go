@@ -43,7 +43,8 @@ type records interface {
 	changeNotices(changes map[string]json.RawMessage) error
 	addSample(s newSample) error
 	samples(store string, n int) ([]Sample, error)
-	totals() (totals map[string]Totals, reclaimed int64, err error)
+	totals() (map[string]Totals, error)
+	reclaimed() (int64, error)
 	setPauses(pauses map[string]Pause) error
 	pauses() (map[string]Pause, error)
 	forgetBefore(before time.Time) error
@@ -195,11 +196,12 @@ func (db *DB) AddSample(store string, s Sample, reclaimed int64) error {
 // Samples returns the last n samples of a store, oldest first; all if n ≤ 0.
 func (db *DB) Samples(store string, n int) ([]Sample, error) { return db.records.samples(store, n) }
 
-// Totals returns what is counted of each store, by name, and the bytes that
-// all stores have ever given back, those that are forgotten included.
-func (db *DB) Totals() (totals map[string]Totals, reclaimed int64, err error) {
-	return db.records.totals()
-}
+// Totals returns what is counted of each store, by name.
+func (db *DB) Totals() (map[string]Totals, error) { return db.records.totals() }
+
+// ReclaimedBytes is what all stores have ever given back, those that are
+// forgotten included.
+func (db *DB) ReclaimedBytes() (int64, error) { return db.records.reclaimed() }
 
 // Forget removes stores that nobody has looked at for 400 days. Opening the
 // history does so too.

@@ -19,10 +19,10 @@ type memory struct {
 	allPasts map[string]Past
 	kept     map[string]json.RawMessage // of ChangeNotices
 
-	bySample  map[string]*series
-	allTotals map[string]Totals
-	reclaimed int64
-	allPauses map[string]Pause
+	bySample     map[string]*series
+	allTotals    map[string]Totals
+	allReclaimed int64
+	allPauses    map[string]Pause
 }
 
 var _ records = (*memory)(nil)
@@ -159,13 +159,19 @@ func (m *memory) total(r Result) {
 		return
 	}
 	m.allTotals[r.Store] = m.allTotals[r.Store].After(r)
-	m.reclaimed += max(0, r.ReclaimedBytes)
+	m.allReclaimed += max(0, r.ReclaimedBytes)
 }
 
-func (m *memory) totals() (map[string]Totals, int64, error) {
+func (m *memory) totals() (map[string]Totals, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return maps.Clone(m.allTotals), m.reclaimed, nil
+	return maps.Clone(m.allTotals), nil
+}
+
+func (m *memory) reclaimed() (int64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.allReclaimed, nil
 }
 
 func (m *memory) addSample(s newSample) error {

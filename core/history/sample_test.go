@@ -189,8 +189,7 @@ func TestTotalsOutliveTheirResults(t *testing.T) {
 		busy.Results[0].Outcome, busy.Results[0].Code = Skipped, CodeAlreadyRunning
 		check(t, db().AddRun(busy))
 
-		totals, reclaimed, err := db().Totals()
-		check(t, err)
+		totals, reclaimed := must(db().Totals())(t), must(db().ReclaimedBytes())(t)
 		a := totals["a"]
 		if !reflect.DeepEqual(a.Outcomes, map[Outcome]int64{Compacted: 7}) || a.ReclaimedBytes != 70 {
 			t.Errorf("the totals of a are %+v, want 7 compactions and 70 bytes", a)
@@ -222,8 +221,7 @@ func TestTotalsCountFilesOnce(t *testing.T) {
 		check(t, store.BeginRun(begun(run)))
 		check(t, store.AddResult(run.Results[0]))
 		check(t, store.AddRun(run))
-		totals, reclaimed, err := db().Totals()
-		check(t, err)
+		totals, reclaimed := must(db().Totals())(t), must(db().ReclaimedBytes())(t)
 		if len(totals) != 2 || totals["logs/a.db"].Outcomes[Compacted] != 1 || totals["logs/b.db"].Outcomes[Compacted] != 1 || reclaimed != 20 {
 			t.Errorf("totals are %+v and %d bytes, want one compaction for each file and 20 bytes", totals, reclaimed)
 		}
@@ -289,8 +287,7 @@ func TestFileFromBeforeSamples(t *testing.T) {
 		if got := must(db.Results("a", 0))(t); len(got) != 3 {
 			t.Errorf("%s: a has %d results, want 3", when, len(got))
 		}
-		totals, reclaimed, err := db.Totals()
-		check(t, err)
+		totals, reclaimed := must(db.Totals())(t), must(db.ReclaimedBytes())(t)
 		counted := fmt.Sprint(totals["a"].Outcomes, totals["b"].Outcomes, totals["logs/x.db"].Outcomes, len(totals), reclaimed)
 		if want := "map[compacted:3] map[skipped:3] map[compacted:1] 4 50"; counted != want {
 			t.Errorf("%s: the totals are %s, want %s", when, counted, want)

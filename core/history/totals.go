@@ -1,8 +1,6 @@
 package history
 
 import (
-	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -176,29 +174,33 @@ func (h *file) beginTotals(tx *bolt.Tx) error {
 	return nil
 }
 
-func (h *file) totals() (totals map[string]Totals, reclaimed int64, err error) {
+func (h *file) totals() (totals map[string]Totals, err error) {
 	err = h.view("totals", func(tx *bolt.Tx) error {
-		totals, reclaimed, err = allTotals(tx)
+		totals, err = allTotals(tx)
 		return err
 	})
-	return totals, reclaimed, err
+	return totals, err
 }
 
-func allTotals(tx *bolt.Tx) (totals map[string]Totals, reclaimed int64, err error) {
-	totals = map[string]Totals{}
+func (h *file) reclaimed() (n int64, err error) {
+	err = h.view("what was given back", func(tx *bolt.Tx) error {
+		n, err = reclaimedBytes(tx)
+		return err
+	})
+	return n, err
+}
+
+func allTotals(tx *bolt.Tx) (map[string]Totals, error) {
+	totals := map[string]Totals{}
 	all := tx.Bucket(bucketTotals)
 	if all == nil {
-		return totals, 0, nil // of a host that kept none
+		return totals, nil // of a host that kept none
 	}
-	err = all.ForEach(func(store, value []byte) error {
+	err := all.ForEach(func(store, value []byte) error {
 		var t Totals
-		err := json.Unmarshal(value, &t)
+		err := decode(value, &t)
 		totals[string(store)] = t
 		return err
 	})
-	if err != nil {
-		return nil, 0, fmt.Errorf("%w: decode totals: %w", errDamaged, err)
-	}
-	reclaimed, err = reclaimedBytes(tx)
-	return totals, reclaimed, err
+	return totals, err
 }

@@ -57,15 +57,17 @@ func (d Distribution) with(took time.Duration, bounds []time.Duration) Distribut
 	return d
 }
 
-// Since is what has been counted after before; all of d if before was of other
-// bounds.
+// Since is what has been counted after before: all of d if before has counted
+// nothing, and nothing if d is not what has come of it.
 func (d Distribution) Since(before Distribution) Distribution {
 	if len(before.Counts) != len(d.Counts) {
 		return d
 	}
 	since := Distribution{Counts: make([]int64, len(d.Counts)), Sum: d.Sum - before.Sum}
 	for i := range d.Counts {
-		since.Counts[i] = d.Counts[i] - before.Counts[i]
+		if since.Counts[i] = d.Counts[i] - before.Counts[i]; since.Counts[i] < 0 {
+			return Distribution{}
+		}
 	}
 	return since
 }

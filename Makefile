@@ -20,7 +20,9 @@ TESTFLAGS ?=
 EXAMPLES := $(patsubst %/,%,$(dir $(wildcard examples/*/go.mod)))
 # Programs that measure, with dependencies that nothing else should have.
 BENCHES := $(patsubst %/,%,$(dir $(wildcard bench/*/go.mod)))
-MODULES := $(EXAMPLES) $(BENCHES) .
+# Rules and dashboards, tested with the libraries of those who read them.
+RULES := $(patsubst %/,%,$(dir $(wildcard docs/*/go.mod)))
+MODULES := $(EXAMPLES) $(BENCHES) $(RULES) .
 
 BUF := go tool -modfile=tools/buf/go.mod buf
 # Absolute, because the linter runs in the directory of each module.
@@ -126,6 +128,10 @@ bench-live: ## measure reads and writes of a bolt store that is compacted in use
 .PHONY: bench-pebble
 bench-pebble: ## measure the Pebble backend beside DB.Compact, and hold what it foretells against what comes back
 	cd bench/pebble && go build -o ../out/bin/bench-pebble . && ../out/bin/bench-pebble $(BENCHFLAGS)
+
+.PHONY: bench-status
+bench-status: ## measure how long a host with a thousand stores takes to answer
+	go test -run '^$$' -bench '^BenchmarkThousandStores$$' ./core/daemon
 
 .PHONY: predict-bolt
 predict-bolt: ## hold what a sample foretells of a bbolt file against what comes back

@@ -80,8 +80,8 @@ var rules = []rule{
 		offence: [2]string{modulePath + "/core/api", cobra},
 	},
 	{
-		name:    "schedule and policy are pure",
-		of:      []string{"core/schedule", "core/policy"},
+		name:    "schedule, policy and growth are pure",
+		of:      []string{"core/schedule", "core/policy", "core/growth"},
 		not:     []string{"os", "net", "os/exec", "log", "io/ioutil"},
 		direct:  true,
 		offence: [2]string{modulePath + "/core/policy", "net/http"},

@@ -147,6 +147,7 @@ func start(ctx context.Context, c Config) (_ *host, err error) {
 		return nil, err
 	}
 	h.figures = newFigures(h.history, c.Logger)
+	h.growth = h.figures.full
 	h.recent = newRecent(h.history)
 	h.metrics = metrics.New(h.snapshot, c.Logger)
 	h.bus = event.NewBus(event.BusConfig{})

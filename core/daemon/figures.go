@@ -97,6 +97,12 @@ func (f *figures) of(name string) figure {
 	return f.locked(name, f.places[name])
 }
 
+// full is when the disk of a store will be full, where that is known.
+func (f *figures) full(name string) (at time.Time, ok bool) {
+	at = f.of(name).fullAt
+	return at, !at.IsZero()
+}
+
 // files returns what is known of each file of a pattern, by name.
 func (f *figures) files(pattern string) map[string]figure {
 	f.mu.Lock()

@@ -26,6 +26,7 @@ type Host interface {
 	// configuration when empty.
 	Inspect(ctx context.Context, store string, depth sdk.Depth, mode string) (compaction.Inspection, error)
 	// Compact makes a run and returns when it has ended. The end of ctx cancels it.
+	// Detached, it returns when the run has begun, and ctx does not end that.
 	Compact(ctx context.Context, req CompactRequest) (history.Run, error)
 	// Cancel stops what runs on a store, or everything when store is empty, and
 	// returns the number of compactions it has stopped.
@@ -121,6 +122,7 @@ type CompactRequest struct {
 	All    bool     `json:"all,omitempty" doc:"Every configured store"`
 	Force  bool     `json:"force,omitempty" doc:"Pass over thresholds and windows, never over safety"`
 	Mode   string   `json:"mode,omitempty" doc:"One of the backends' modes, instead of those that are configured"`
+	Detach bool     `json:"detach,omitempty" doc:"Answer as soon as the run has begun, and let it go on when the caller hangs up"`
 }
 
 // SocketPath is where a host with that data directory listens.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/wringdb/wring/core/compaction"
 	"github.com/wringdb/wring/core/config"
+	"github.com/wringdb/wring/core/dashboard"
 	"github.com/wringdb/wring/core/event"
 	"github.com/wringdb/wring/core/history"
 	"github.com/wringdb/wring/core/supervise"
@@ -22,7 +23,8 @@ import (
 // maxListed is the most entries that one answer holds.
 const maxListed = 10_000
 
-// NewHandler serves host. The OpenAPI document is at /openapi.json.
+// NewHandler serves host, and the dashboard. The OpenAPI document is at
+// /openapi.json.
 func NewHandler(host Host, version string) http.Handler {
 	mux := http.NewServeMux()
 	c := huma.DefaultConfig("wring", version)
@@ -32,6 +34,7 @@ func NewHandler(host Host, version string) http.Handler {
 	c.SchemasPath = ""
 	c.RejectUnknownQueryParameters = true
 	routes{host}.register(humago.New(mux, c))
+	mux.Handle("GET /", dashboard.NewHandler()) // whatever is not the interface's
 	return mux
 }
 
@@ -74,7 +77,7 @@ func (r routes) register(api huma.API) {
 	huma.Register(api, op("inspect", http.MethodGet, "/v1/inspect", "Measure one store"), r.inspect)
 	huma.Register(api, op("plan", http.MethodGet, "/v1/plan", "What the next run would do to each store, and why"), r.plan)
 	huma.Register(api, op("compact", http.MethodPost, "/v1/compact",
-		"Make a run and answer with every store's result when it has ended; hanging up cancels it"), r.compact)
+		"Make a run and answer with every store's result when it has ended; hanging up cancels it, unless it is detached"), r.compact)
 	huma.Register(api, op("cancel", http.MethodPost, "/v1/cancel", "Stop compactions, of one store or all"), r.cancel)
 	huma.Register(api, op("list-runs", http.MethodGet, "/v1/runs", "The last runs, newest first"), r.runs)
 	huma.Register(api, op("list-history", http.MethodGet, "/v1/history", "The last results of a store, newest first"), r.results)

@@ -122,6 +122,9 @@ type Request struct {
 	// at once and no lock is held; Run returns after the last of them. The
 	// history has the result by then, and the run when Run returns.
 	Ended func(configured string)
+	// Begun, which may be nil, is called with the run as soon as it is one, with
+	// no lock held.
+	Begun func(run history.Run)
 }
 
 // Runner makes runs, several at a time if need be: they share its limits, and
@@ -189,6 +192,9 @@ func (r *Runner) Run(ctx context.Context, req Request) (history.Run, error) {
 	run := history.Run{ID: r.newID(), Trigger: req.trigger(), StartedAt: r.clock.Now()}
 	turns := r.admit(ctx, run.ID, req)
 	r.begin(run, turns)
+	if req.Begun != nil {
+		req.Begun(run)
+	}
 
 	var working sync.WaitGroup
 	for _, t := range turns {

@@ -217,7 +217,8 @@ func (h *host) Ready() (ready, busy bool) {
 	return h.ready.Load(), len(h.runner.Running()) > 0
 }
 
-// Compact makes a run that ends with ctx or with the host.
+// Compact makes a run that ends with ctx or with the host, and when it is detached
+// with the host alone.
 func (h *host) Compact(ctx context.Context, req api.CompactRequest) (history.Run, error) {
 	if req.All == (len(req.Stores) > 0) {
 		return history.Run{}, sdk.Errorf(sdk.ErrInvalidOption, "name stores, or ask for all of them, and not both")
@@ -230,10 +231,34 @@ func (h *host) Compact(ctx context.Context, req api.CompactRequest) (history.Run
 	if err != nil {
 		return history.Run{}, err
 	}
-	defer done()
+	run := compaction.Request{Trigger: history.Manual, Stores: stores, Mode: req.Mode, Manual: true, Force: req.Force}
+	if !req.Detach {
+		defer done()
+		return h.run(ctx, run)
+	}
+	type begun struct {
+		run history.Run
+		err error
+	}
+	first := make(chan begun, 2) // that it has begun, and that it has ended
+	run.Begun = func(r history.Run) {
+		r.Results = []history.Result{}
+		first <- begun{run: r}
+	}
+	go func() {
+		defer done()
+		ended, err := h.run(context.WithoutCancel(ctx), run)
+		first <- begun{ended, err}
+	}()
+	answer := <-first
+	return answer.run, answer.err
+}
+
+// run makes a run that ends with ctx or with the host.
+func (h *host) run(ctx context.Context, req compaction.Request) (history.Run, error) {
 	ctx, cancel := h.whileLiving(ctx)
 	defer cancel()
-	run, err := h.runner.Run(ctx, compaction.Request{Trigger: history.Manual, Stores: stores, Mode: req.Mode, Manual: true, Force: req.Force})
+	run, err := h.runner.Run(ctx, req)
 	h.refreshAfter(run)
 	return run, err
 }

@@ -1,0 +1,480 @@
+package browser
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+)
+
+// three are a bbolt store that is compacted at once, one that takes its time,
+// and a Pebble store.
+const three = `
+store "sessions" {
+  plugin = "bolt"
+  path   = "DIR/sessions.db"
+}
+store "archive" {
+  plugin = "bolt"
+  path   = "DIR/archive.db"
+  limit  = "1MiB/s"
+}
+store "events" {
+  plugin = "pebble"
+  path   = "DIR/events"
+}
+`
+
+// newThree starts a host with them.
+func newThree(t *testing.T) *host {
+	h := newHost(t, three)
+	h.bolt("sessions.db", 6<<20)
+	h.bolt("archive.db", 12<<20)
+	h.pebble("events", 8<<20)
+	h.start()
+	return h
+}
+
+// visit opens a page of the dashboard, at #/ and what follows.
+func (p *tab) visit(h *host, page string) {
+	p.Helper()
+	p.do(chromedp.Navigate(h.front.URL + "/#/" + page))
+	p.waitFor("document.querySelector('[data-link=live]')")
+}
+
+func TestOverviewListsTheStores(t *testing.T) {
+	t.Parallel()
+	h, p := newThree(t), newTab(t)
+	p.visit(h, "")
+	p.waitFor("document.querySelectorAll('[data-store]').length === 3")
+	for _, name := range []string{"sessions", "archive", "events"} {
+		p.waitText(fmt.Sprintf("[data-store=%s]", name), "healthy")
+		p.waitText(fmt.Sprintf("[data-store=%s] .c-reclaimable", name), "MiB")
+	}
+	p.waitText(".figures", "3")
+	p.shoot("overview light")
+
+	// By name, then the other way round.
+	names := `[...document.querySelectorAll('[data-store]')].map((e) => e.dataset.store).join(' ')`
+	p.press("Store")
+	p.waitFor(names + " === 'archive events sessions'")
+	p.press("Store")
+	p.waitFor(names + " === 'sessions events archive'")
+	p.waitFor("document.querySelector('[role=columnheader].c-name').getAttribute('aria-sort') === 'descending'")
+
+	p.do(chromedp.SendKeys(chromedp.CSS("[type=search]"), "pebble"))
+	p.waitFor(names + " === 'events'")
+	p.waitText("output", "1 of 3 stores")
+	p.do(chromedp.SendKeys(chromedp.CSS("[type=search]"), kb.Escape))
+	p.press("Need attention")
+	p.waitText("body", "No store is like that.")
+	p.press("All")
+	p.waitFor("document.querySelectorAll('[data-store]').length === 3")
+}
+
+// sum of the pixels of the picture, which another picture does not have.
+const sum = `(() => {
+	const c = document.querySelector('.map canvas')
+	if (!c || !c.width) return 0
+	const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data
+	let s = 0
+	for (let i = 0; i < d.length; i += 4) s = (s * 31 + d[i] * 65536 + d[i + 1] * 256 + d[i + 2]) % 4294967291
+	return s
+})()`
+
+// front is the cell at which the compaction under way is; -1 without one.
+const frontCell = `Number(document.querySelector('.map canvas')?.dataset.front ?? -1)`
+
+func TestCompactionIsWatchedAndCancelled(t *testing.T) {
+	t.Parallel()
+	h, p := newThree(t), newTab(t)
+	p.visit(h, "store/archive")
+	p.waitFor(sum + " !== 0")
+	p.waitText(".plans", "compact")
+	still := eval[float64](p, sum)
+	before := sha(t, h, "archive.db")
+
+	p.press("Compact")
+	p.waitFor(frontCell + " > 0")
+	p.waitText(".running", "of")
+	moving := eval[float64](p, sum)
+	if moving == still {
+		t.Error("the picture does not show that a compaction is under way")
+	}
+	at := eval[int](p, frontCell)
+	p.waitFor(fmt.Sprintf("%s > %d", frontCell, at))
+	if eval[float64](p, sum) == moving {
+		t.Error("the front has moved, and the picture is the same")
+	}
+	p.waitText(".running", "left in this phase")
+	p.shoot("store compacting light")
+
+	// Meanwhile, on the other pages.
+	p.keys("2")
+	p.waitText(".now", "archive")
+	p.waitFor("document.querySelector('.now [role=progressbar]').getAttribute('aria-valuenow') > 0")
+	p.shoot("runs live")
+	p.keys("1")
+	p.waitFor("document.querySelector('[data-store=archive] [role=progressbar]')")
+
+	p.visit(h, "store/archive")
+	p.press("Cancel")
+	p.waitText("#history", "cancelled")
+	p.waitFor("!document.querySelector('.running')")
+	p.waitFor(frontCell + " === -1")
+	if after := sha(t, h, "archive.db"); after != before {
+		t.Error("the store is not as it was before")
+	}
+}
+
+func TestCompactionAppearsInTheHistory(t *testing.T) {
+	t.Parallel()
+	h, p := newThree(t), newTab(t)
+	for _, store := range []string{"sessions", "events"} {
+		p.visit(h, "store/"+store)
+		p.waitFor(sum + " !== 0")
+		still := eval[float64](p, sum)
+		p.waitText("#history", "No run has looked at this store yet.")
+		p.press("Compact")
+		p.waitText("#history", "compacted")
+		p.waitText("#history", "✓")
+		p.waitText("#history", "reaches the threshold")
+		// Measured again, there is nothing left to do.
+		p.waitText(".plans", "skip")
+		p.waitFor(fmt.Sprintf("%s !== %.0f", sum, still))
+		p.shoot("store after " + store)
+	}
+	p.keys("2")
+	p.waitText(".runs", "sessions")
+	p.waitText(".runs", "manual")
+	p.keys("4")
+	p.waitText(".events", "complete")
+	p.shoot("events")
+
+	// What is not worth it is skipped, and compacted all the same after a question.
+	p.visit(h, "store/sessions")
+	p.press("Compact")
+	p.waitText("#history", "skipped")
+	p.press("Force…")
+	p.waitText("dialog", "The policy would skip")
+	p.shoot("force")
+	p.do(chromedp.Click(chromedp.CSS("dialog .primary")))
+	p.waitFor("document.querySelectorAll('#history tbody tr').length === 3")
+	p.waitFor("!document.querySelector('dialog')")
+}
+
+func TestScheduleIsPausedAndResumed(t *testing.T) {
+	t.Parallel()
+	h, p := newThree(t), newTab(t)
+	p.visit(h, "store/sessions")
+	p.press("Pause schedule")
+	p.waitText(".title h1", "paused")
+	p.press("Resume schedule")
+	p.waitFor("!document.querySelector('.title h1').innerText.includes('paused')")
+}
+
+func TestPluginsShowWhatTheyAre(t *testing.T) {
+	t.Parallel()
+	h, p := newThree(t), newTab(t)
+	h.get("/v1/inspect?store=sessions") // so that it has been started
+	p.visit(h, "plugins")
+	p.waitText("[aria-label=bolt]", "sha256")
+	p.waitText("[aria-label=bolt]", filepath.Join(programs, "wring-plugin-bolt"))
+	p.waitFor(`/[0-9a-f]{64}/.test(document.querySelector('[aria-label=bolt]').innerText)`)
+	p.shoot("plugins")
+}
+
+func TestDarkAndLight(t *testing.T) {
+	t.Parallel()
+	h, p := newThree(t), newTab(t)
+	dark := "document.documentElement.dataset.theme === 'dark'"
+	background := "getComputedStyle(document.body).backgroundColor"
+	p.prefers("prefers-color-scheme", "dark")
+	p.visit(h, "store/events")
+	p.waitFor(dark)
+	p.waitFor(sum + " !== 0")
+	inDark, drawnInDark := eval[string](p, background), eval[float64](p, sum)
+	p.waitText(".plans", "compact")
+	p.shoot("store dark")
+
+	p.keys("t") // the person's own choice, which the next page has too
+	p.waitFor("!(" + dark + ")")
+	if got := eval[string](p, background); got == inDark {
+		t.Errorf("the background is %s in light and in dark", got)
+	}
+	p.waitFor(fmt.Sprintf("%s !== %.0f", sum, drawnInDark))
+	p.do(chromedp.Reload())
+	p.waitFor("document.querySelector('[data-link=live]')")
+	p.waitFor("!(" + dark + ")")
+	p.keys("t")
+	p.prefers("prefers-color-scheme", "light") // back to following the system
+	p.waitFor("!(" + dark + ")")
+}
+
+func TestPhone(t *testing.T) {
+	t.Parallel()
+	h, p := newThree(t), newTab(t)
+	p.size(360, 740)
+	p.visit(h, "store/sessions")
+	p.waitFor(sum + " !== 0")
+	p.press("Compact")
+	p.waitText("#history", "compacted")
+	h.get("/v1/inspect?store=events")
+	for _, page := range []string{"", "store/sessions", "store/events", "runs", "plugins", "events"} {
+		p.visit(h, page)
+		p.waitFor("document.querySelector('main').innerText.length > 40")
+		if strings.HasPrefix(page, "store/") {
+			p.waitFor(sum + " !== 0")
+		}
+		p.noSideways()
+		p.shoot("phone " + strings.ReplaceAll(page, "/", " "))
+	}
+	p.keys("?")
+	p.waitText("dialog", "Keyboard shortcuts")
+	p.noSideways()
+}
+
+func TestKeyboard(t *testing.T) {
+	t.Parallel()
+	h, p := newThree(t), newTab(t)
+	p.visit(h, "")
+	p.waitFor("document.querySelectorAll('[data-store]').length === 3")
+	focused := func(name string) string {
+		return fmt.Sprintf("document.activeElement.closest('[data-store]')?.dataset.store === %q", name)
+	}
+	order := strings.Fields(eval[string](p, `[...document.querySelectorAll('[data-store]')].map((e) => e.dataset.store).join(' ')`))
+
+	p.keys("j")
+	p.waitFor(focused(order[0]))
+	p.keys(kb.ArrowDown)
+	p.waitFor(focused(order[1]))
+	if outline := eval[string](p, "getComputedStyle(document.activeElement, '::after').outlineStyle"); outline != "solid" {
+		t.Errorf("the row that has the focus has the outline %q", outline)
+	}
+	p.keys(kb.End)
+	p.waitFor(focused(order[2]))
+	p.keys("k")
+	p.waitFor(focused(order[1]))
+	p.keys(kb.Enter)
+	p.waitFor(fmt.Sprintf("location.hash === '#/store/%s'", order[1]))
+	p.waitFor(sum + " !== 0")
+
+	// The picture is read cell by cell.
+	p.do(chromedp.Focus(chromedp.CSS(".map canvas")))
+	p.keys(kb.ArrowRight)
+	p.waitText("#map-cell", "% full")
+
+	p.keys("f")
+	p.waitText("dialog", "in any case?")
+	p.keys(kb.Escape)
+	p.waitFor("!document.querySelector('dialog')")
+	p.keys(kb.Escape)
+	p.waitFor("location.hash === '#/'")
+	p.keys("/")
+	p.waitFor("document.activeElement.type === 'search'")
+	p.keys("3t?") // typed, and no shortcut
+	p.waitFor("document.activeElement.value === '3t?' && location.hash === '#/'")
+	p.keys(kb.Escape)
+	p.keys("?")
+	p.waitText("dialog", "Keyboard shortcuts")
+	p.shoot("shortcuts")
+	p.keys(kb.Escape)
+	p.keys("3")
+	p.waitText("h1", "Plugins and owners")
+
+	// By Tab alone everything that can be pressed is reached, and it shows.
+	p.visit(h, "store/sessions")
+	p.waitFor(sum + " !== 0")
+	p.waitFor("[...document.querySelectorAll('#picture button')].every((b) => !b.disabled)")
+	reach := eval[int](p, `[...document.querySelectorAll('a[href], button, input, select, summary, canvas[tabindex]')]
+		.filter((e) => !e.disabled && e.checkVisibility()).length`)
+	p.do(chromedp.Evaluate[chromedp.Void]("document.activeElement.blur(); window.reached = new Set()"))
+	for range reach + 2 {
+		p.keys(kb.Tab)
+		p.do(chromedp.Evaluate[chromedp.Void](`(() => { const e = document.activeElement
+			if (e !== document.body) { reached.add(e); if (getComputedStyle(e).outlineStyle === 'none') throw new Error('no outline: ' + e.outerHTML) } })()`))
+	}
+	if got := eval[int](p, "reached.size"); got < reach {
+		t.Errorf("Tab reaches %d of %d: not %q", got, reach, eval[[]string](p, `[...document.querySelectorAll('a[href], button, input, select, summary, canvas[tabindex]')]
+			.filter((e) => !e.disabled && e.checkVisibility() && !reached.has(e)).map((e) => e.outerHTML.slice(0, 90))`))
+	}
+}
+
+func TestHostIsRestarted(t *testing.T) {
+	t.Parallel()
+	h, p := newThree(t), newTab(t)
+	p.visit(h, "events")
+	if note := text(p, "#away"); note != "" {
+		t.Errorf("a note of a lost connection: %q", note)
+	}
+	h.stop()
+	p.waitText("#away", "The host does not answer.")
+	p.shoot("away")
+	h.start()
+	p.waitFor("document.querySelector('[data-link=live]') && !document.querySelector('#away')")
+	p.waitText(".events", "host restarted")
+	// The stream is that of the new host, whose events begin to count anew.
+	h.post("/v1/compact", `{"stores":["sessions"]}`)
+	p.waitText(".events", "complete")
+	p.excuse()
+}
+
+func TestLogin(t *testing.T) {
+	t.Parallel()
+	h, p := newThree(t), newTab(t)
+	const token = "wring_right"
+	scope := ""
+	h.front.put("/v1/session", func(w http.ResponseWriter, r *http.Request) {
+		switch r.Method {
+		case http.MethodPost:
+			var said struct{ Token string }
+			if err := json.NewDecoder(r.Body).Decode(&said); err != nil || said.Token != token {
+				w.WriteHeader(http.StatusUnauthorized)
+				return
+			}
+			scope = "read"
+			w.WriteHeader(http.StatusNoContent)
+		case http.MethodDelete:
+			scope = ""
+			w.WriteHeader(http.StatusNoContent)
+		default:
+			writeJSON(w, map[string]string{"authentication": "token", "scope": scope})
+		}
+	})
+	p.do(chromedp.Navigate(h.front.URL))
+	p.waitText(".login", "Token")
+	p.waitFor("document.activeElement.id === 'token'")
+	p.shoot("login")
+	p.keys("wrong" + kb.Enter)
+	p.waitText(".login", "The host does not know this token.")
+	p.excuse() // the browser notes that the answer was 401
+	p.do(chromedp.Evaluate[chromedp.Void]("document.querySelector('#token').select()"))
+	p.keys(token + kb.Enter)
+	p.waitFor("document.querySelectorAll('[data-store]').length === 3")
+
+	// The token may only read: nothing can be pressed that does more.
+	p.visit(h, "store/sessions")
+	p.waitText(".top", "read only")
+	p.waitFor("[...document.querySelectorAll('.actions button')].length === 4 && [...document.querySelectorAll('.actions button')].every((b) => b.disabled)")
+	p.keys("c")
+	p.press("Log out")
+	p.waitText(".login", "Token")
+	if h.front.wasAsked("POST /v1/compact") {
+		t.Error("a shortcut has asked for what the token may not do")
+	}
+}
+
+// A host without the calls of other parts is shown as far as it goes.
+func TestNothingSampledYet(t *testing.T) {
+	t.Parallel()
+	h, p := newThree(t), newTab(t)
+	h.front.put("/v1/samples", http.NotFound)
+	h.front.put("/v1/session", http.NotFound)
+	p.visit(h, "store/sessions")
+	p.waitText("[aria-label='Size over time']", "Nothing has been sampled yet.")
+	p.excuse() // of the two that are not there
+}
+
+func TestReducedMotion(t *testing.T) {
+	t.Parallel()
+	h, p := newThree(t), newTab(t)
+	p.prefers("prefers-reduced-motion", "reduce")
+	p.visit(h, "store/archive")
+	p.press("Compact")
+	p.waitFor("document.querySelector('.running .bar span')")
+	if got := eval[string](p, "getComputedStyle(document.querySelector('.running .bar span')).transitionDuration"); got != "0s" {
+		t.Errorf("the bar moves for %s", got)
+	}
+}
+
+const thousand = 1000
+
+func TestThousandStores(t *testing.T) {
+	var stores strings.Builder
+	for i := range thousand {
+		fmt.Fprintf(&stores, "store \"shard-%04d\" {\n  plugin = \"bolt\"\n  path   = \"DIR/shards/%04d.db\"\n}\n", i, i)
+	}
+	h := newHost(t, stores.String())
+	if err := os.Mkdir(filepath.Join(h.dir, "shards"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	h.bolt("one.db", 64<<10)
+	for i := range thousand {
+		if err := copyFile(filepath.Join(h.dir, "one.db"), filepath.Join(h.dir, "shards", fmt.Sprintf("%04d.db", i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.start()
+	p := newTab(t)
+	p.visit(h, "")
+	rows := "document.querySelectorAll('[data-store]').length"
+	p.waitFor(rows + " > 10")
+	p.waitText("output", "stores")
+	// From the click to the first rows, as the page itself saw it.
+	took := eval[float64](p, `performance.getEntriesByName('stores-shown')[0].startTime`)
+	t.Logf("the first rows of %d stores are there after %.0f ms", thousand, took)
+	fmt.Printf("%d stores: first rows after %.0f ms\n", thousand, took)
+	p.shoot("thousand")
+
+	window := func() {
+		t.Helper()
+		if n := eval[int](p, rows); n > 80 {
+			t.Errorf("%d rows are in the document, want only those round the screen", n)
+		}
+	}
+	window()
+	p.waitFor("document.querySelector('[role=table]').getAttribute('aria-rowcount') === '1001'")
+	p.press("Store")
+	p.waitFor("document.querySelector('[data-store=shard-0000]')")
+	p.do(chromedp.Evaluate[chromedp.Void]("scrollTo(0, document.documentElement.scrollHeight / 2)"))
+	p.waitFor("document.querySelector('[data-store=shard-0500]') && !document.querySelector('[data-store=shard-0100]')")
+	window()
+	p.keys(kb.End)
+	p.waitFor("document.activeElement.closest('[data-store]')?.dataset.store === 'shard-0999'")
+	window()
+	if hidden := eval[bool](p, "document.activeElement.getBoundingClientRect().bottom > innerHeight"); hidden {
+		t.Error("the row that has the focus is below the screen")
+	}
+	p.keys("/")
+	p.keys("0042")
+	p.waitFor(rows + " === 1")
+	p.waitFor("scrollY === 0")
+}
+
+func copyFile(from, to string) error {
+	content, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, content, 0o600)
+}
+
+func (h *host) post(path, document string) {
+	h.Helper()
+	answer, err := http.Post(h.front.URL+path, "application/json", strings.NewReader(document))
+	if err != nil {
+		h.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if said, err := io.ReadAll(answer.Body); err != nil || answer.StatusCode >= http.StatusBadRequest {
+		h.Fatalf("POST %s: %s %s (%v)", path, answer.Status, said, err)
+	}
+}
+
+// sha is a digest of a store's file.
+func sha(t *testing.T, h *host, name string) [32]byte {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(h.dir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sha256.Sum256(content)
+}

@@ -1,0 +1,169 @@
+package browser
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/wringdb/wring/plugins/bolt/bolttest"
+	"github.com/wringdb/wring/plugins/pebble/pebbletest"
+)
+
+// host is a running wring, as a person starts it, and an address at which the
+// browser reaches it.
+type host struct {
+	*testing.T
+	dir     string
+	log     bytes.Buffer
+	process *exec.Cmd
+	front   *front
+}
+
+// newHost makes a host with stores, which are configured in HCL; %[1]s is the
+// directory.
+func newHost(t *testing.T, stores string) *host {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "wb") //nolint:usetesting // its paths are too long for sockets
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &host{T: t, dir: dir}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the host's log:\n%s", h.log.String())
+		}
+		_ = os.RemoveAll(dir)
+	})
+	configuration := fmt.Sprintf(`data_dir = "%s/data"
+defaults {
+  every       = "6h"
+  start_delay = "1h"
+}
+`, dir) + strings.ReplaceAll(stores, "DIR", dir)
+	if err := os.WriteFile(filepath.Join(dir, "wring.hcl"), []byte(configuration), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.front = newFront(t, filepath.Join(dir, "data", "wring.sock"))
+	return h
+}
+
+func (h *host) start() {
+	h.Helper()
+	h.process = exec.Command(filepath.Join(programs, "wring"), "run", "--config", filepath.Join(h.dir, "wring.hcl"))
+	h.process.Stderr = &h.log
+	if err := h.process.Start(); err != nil {
+		h.Fatal(err)
+	}
+	h.Cleanup(h.stop)
+	eventually(h.T, "the host answers", func() bool {
+		answer, err := http.Get(h.front.URL + "/v1/status")
+		if err != nil {
+			return false
+		}
+		defer answer.Body.Close()
+		return answer.StatusCode == http.StatusOK
+	})
+	h.standIn()
+}
+
+func (h *host) stop() {
+	h.Helper()
+	if h.process == nil {
+		return
+	}
+	if err := h.process.Process.Signal(syscall.SIGTERM); err != nil {
+		h.Error(err)
+	}
+	if err := h.process.Wait(); err != nil {
+		h.Errorf("the host ends with %v", err)
+	}
+	h.process = nil
+}
+
+// bolt makes a bbolt file of which about half is garbage.
+func (h *host) bolt(name string, live int64) {
+	h.Helper()
+	if err := bolttest.Generate(filepath.Join(h.dir, name), bolttest.Spec{Seed: 1, LiveBytes: live, GarbageRatio: 0.5}); err != nil {
+		h.Fatal(err)
+	}
+}
+
+func (h *host) pebble(name string, live int64) {
+	h.Helper()
+	if err := pebbletest.Generate(filepath.Join(h.dir, name), pebbletest.Spec{Seed: 1, Shape: pebbletest.Clustered, LiveBytes: live}); err != nil {
+		h.Fatal(err)
+	}
+}
+
+// front is what the browser talks to: the host's socket, on TCP, and in front
+// of it what a test puts there.
+type front struct {
+	*httptest.Server
+	proxy http.Handler // the host itself
+
+	mu      sync.Mutex
+	instead map[string]http.HandlerFunc // by path
+	asked   []string                    // METHOD path, in order
+}
+
+func newFront(t *testing.T, socket string) *front {
+	t.Helper()
+	f := &front{instead: map[string]http.HandlerFunc{}}
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: "wring"})
+	proxy.FlushInterval = -1 // events go out as they come
+	proxy.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
+	proxy.Transport = &http.Transport{
+		MaxIdleConns: 0, DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		},
+	}
+	f.proxy = proxy
+	f.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		f.mu.Lock()
+		instead := f.instead[r.URL.Path]
+		f.asked = append(f.asked, r.Method+" "+r.URL.Path)
+		f.mu.Unlock()
+		if instead != nil {
+			instead(w, r)
+			return
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(func() {
+		f.CloseClientConnections()
+		f.Close()
+	})
+	return f
+}
+
+// put answers calls of a path itself.
+func (f *front) put(path string, handler http.HandlerFunc) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.instead[path] = handler
+}
+
+// wasAsked says whether a call, "POST /v1/cancel", has come.
+func (f *front) wasAsked(call string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, one := range f.asked {
+		if one == call {
+			return true
+		}
+	}
+	return false
+}

@@ -23,6 +23,8 @@ BENCHES := $(patsubst %/,%,$(dir $(wildcard bench/*/go.mod)))
 # Rules and dashboards, tested with the libraries of those who read them.
 RULES := $(patsubst %/,%,$(dir $(wildcard docs/*/go.mod)))
 MODULES := $(EXAMPLES) $(BENCHES) $(RULES) .
+# Tested on its own: it takes a browser.
+BROWSER := test/browser
 
 BUF := go tool -modfile=tools/buf/go.mod buf
 # Absolute, because the linter runs in the directory of each module.
@@ -63,6 +65,10 @@ demo-owner: ## compact the store of a service that is under load, and watch its 
 generate: ## write the code that the protocol gives
 	$(BUF) generate
 
+.PHONY: dashboard
+dashboard: ## build the dashboard that wring embeds, after a change in core/dashboard/web
+	cd core/dashboard/web && npm ci --ignore-scripts && npm run build
+
 .PHONY: clean
 clean: ## remove what build, demo and benchmarks leave
 	rm -rf bin dist demo bench/out coverage.out examples/owner-app/bin
@@ -72,6 +78,11 @@ clean: ## remove what build, demo and benchmarks leave
 .PHONY: test
 test: ## run the tests of this module, the examples and the benchmarks
 	@$(call in_modules,go test $(TESTFLAGS) ./...)
+
+.PHONY: test-browser
+test-browser: ## look at the dashboard with chromium, on a real host; screenshots go to bench/out/screenshots
+	$(BROWSER)/chromium.sh
+	cd $(BROWSER) && go test -count=1 $(TESTFLAGS) ./...
 
 # Where the campaign's randomness begins: make torture-bolt SEED=7
 SEED ?= 1
@@ -140,7 +151,7 @@ predict-bolt: ## hold what a sample foretells of a bbolt file against what comes
 ##@ Check
 
 .PHONY: check
-check: check-format check-modules check-imports check-proto check-generated check-vet check-lint check-race ## run all checks below
+check: check-format check-modules check-imports check-proto check-generated check-dashboard check-vet check-lint check-race ## run all checks below
 
 .PHONY: check-format
 check-format: ## Go and protocol files are formatted
@@ -172,6 +183,12 @@ check-proto-breaking:
 .PHONY: check-generated
 check-generated: ## generated code is up to date
 	@tools/buf/generated.sh
+
+.PHONY: check-dashboard
+check-dashboard: ## the embedded dashboard is what its sources give, and their tests pass
+	@core/dashboard/check.sh
+
+check-modules check-vet check-lint: MODULES += $(BROWSER)
 
 .PHONY: check-vet
 check-vet: ## go vet on this system, and vet and build for macOS

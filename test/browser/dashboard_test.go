@@ -36,9 +36,9 @@ store "events" {
 // newThree starts a host with them.
 func newThree(t *testing.T) *host {
 	h := newHost(t, three)
-	h.bolt("sessions.db", 6<<20)
-	h.bolt("archive.db", 12<<20)
-	h.pebble("events", 8<<20)
+	h.store(smallBolt, "sessions.db")
+	h.store(largeBolt, "archive.db")
+	h.store(onePebble, "events")
 	h.start()
 	return h
 }
@@ -190,6 +190,24 @@ func TestPluginsShowWhatTheyAre(t *testing.T) {
 	p.waitText("[aria-label=bolt]", filepath.Join(programs, "wring-plugin-bolt"))
 	p.waitFor(`/[0-9a-f]{64}/.test(document.querySelector('[aria-label=bolt]').innerText)`)
 	p.shoot("plugins")
+}
+
+// A store that is written in layers has a strip for each, which can be read.
+func TestLayers(t *testing.T) {
+	t.Parallel()
+	h, p := newThree(t), newTab(t)
+	p.visit(h, "store/events")
+	p.waitFor("document.querySelectorAll('.layers canvas').length > 0")
+	p.waitFor(`[...document.querySelectorAll('.layers canvas')].every((c) => /^L\d: .* % live, /.test(c.getAttribute('aria-label')))`)
+	drawn := `[...document.querySelectorAll('.layers canvas')].map((c) => new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size)`
+	p.waitFor(drawn + ".every((colours) => colours > 3)")
+	p.do(chromedp.Evaluate[chromedp.Void]("document.querySelector('.layers').scrollIntoView({block: 'center'})"))
+	p.shoot("layers")
+	p.visit(h, "store/sessions")
+	p.waitFor(sum + " !== 0")
+	if eval[bool](p, "document.querySelector('.layers') !== null") {
+		t.Error("a store without layers shows some")
+	}
 }
 
 func TestDarkAndLight(t *testing.T) {
@@ -383,6 +401,42 @@ func TestNothingSampledYet(t *testing.T) {
 	p.excuse() // of the two that are not there
 }
 
+// A pattern stands for all that it matches, and a store that cannot be found says
+// why.
+func TestPatternsAndProblems(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, `
+store "logs" {
+  plugin = "bolt"
+  glob   = "DIR/logs/*.db"
+}
+store "gone" {
+  plugin = "bolt"
+  path   = "DIR/gone.db"
+}
+`)
+	if err := os.Mkdir(filepath.Join(h.dir, "logs"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	h.store(smallBolt, "logs/a.db")
+	h.store(tinyBolt, "logs/b.db")
+	h.start()
+	p := newTab(t)
+	p.visit(h, "store/logs")
+	p.waitFor("document.querySelectorAll('.plans li').length === 2")
+	p.waitText(".plans", "logs/b.db")
+	p.shoot("pattern")
+	p.do(chromedp.Click(chromedp.Search("//a[text()='logs/a.db']")))
+	p.waitText("h1", "logs/a.db")
+	p.waitFor(sum + " !== 0")
+	p.press("Compact")
+	p.waitText("#history", "compacted")
+
+	p.visit(h, "store/gone")
+	p.waitText("#picture .fault", "gone.db")
+	p.excuse() // the browser notes that the answer was an error
+}
+
 func TestReducedMotion(t *testing.T) {
 	t.Parallel()
 	h, p := newThree(t), newTab(t)
@@ -406,11 +460,8 @@ func TestThousandStores(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(h.dir, "shards"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	h.bolt("one.db", 64<<10)
 	for i := range thousand {
-		if err := copyFile(filepath.Join(h.dir, "one.db"), filepath.Join(h.dir, "shards", fmt.Sprintf("%04d.db", i))); err != nil {
-			t.Fatal(err)
-		}
+		h.store(tinyBolt, fmt.Sprintf("shards/%04d.db", i))
 	}
 	h.start()
 	p := newTab(t)
@@ -447,14 +498,6 @@ func TestThousandStores(t *testing.T) {
 	p.keys("0042")
 	p.waitFor(rows + " === 1")
 	p.waitFor("scrollY === 0")
-}
-
-func copyFile(from, to string) error {
-	content, err := os.ReadFile(from)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(to, content, 0o600)
 }
 
 func (h *host) post(path, document string) {

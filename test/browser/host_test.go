@@ -92,19 +92,46 @@ func (h *host) stop() {
 	h.process = nil
 }
 
-// bolt makes a bbolt file of which about half is garbage.
-func (h *host) bolt(name string, live int64) {
+// Stores that tests compact: a small and a larger bbolt file, more than half of
+// both garbage, and a Pebble store with dead space here and there. They are made
+// once, and each test has copies.
+const (
+	smallBolt = "small.db"
+	largeBolt = "large.db"
+	onePebble = "pebble"
+	tinyBolt  = "tiny.db"
+)
+
+func generate(dir string) error {
+	for name, live := range map[string]int64{smallBolt: 6 << 20, largeBolt: 12 << 20, tinyBolt: 64 << 10} {
+		if err := bolttest.Generate(filepath.Join(dir, name), bolttest.Spec{Seed: 1, LiveBytes: live, GarbageRatio: 0.5}); err != nil {
+			return err
+		}
+	}
+	return pebbletest.Generate(filepath.Join(dir, onePebble), pebbletest.Spec{Seed: 1, Shape: pebbletest.Clustered, LiveBytes: 8 << 20})
+}
+
+// store puts a copy of one of those stores into the host's directory.
+func (h *host) store(which, name string) {
 	h.Helper()
-	if err := bolttest.Generate(filepath.Join(h.dir, name), bolttest.Spec{Seed: 1, LiveBytes: live, GarbageRatio: 0.5}); err != nil {
+	from, to := filepath.Join(stores, which), filepath.Join(h.dir, name)
+	info, err := os.Stat(from)
+	if err == nil && info.IsDir() {
+		err = os.CopyFS(to, os.DirFS(from))
+	} else if err == nil {
+		err = copyFile(from, to)
+	}
+	if err != nil {
 		h.Fatal(err)
 	}
 }
 
-func (h *host) pebble(name string, live int64) {
-	h.Helper()
-	if err := pebbletest.Generate(filepath.Join(h.dir, name), pebbletest.Spec{Seed: 1, Shape: pebbletest.Clustered, LiveBytes: live}); err != nil {
-		h.Fatal(err)
+func copyFile(from, to string) error {
+	content, err := os.ReadFile(from)
+	if err != nil {
+		return err
 	}
+	return os.WriteFile(to, content, 0o600)
 }
 
 // front is what the browser talks to: the host's socket, on TCP, and in front

@@ -19,6 +19,7 @@ const patience = 30 * time.Second
 // What all tests share: the programs, and one browser.
 var (
 	programs string // the directory of wring and its plugins
+	stores   string // the directory of the stores that generate has made
 	browser  context.Context
 )
 
@@ -55,6 +56,15 @@ func run(m *testing.M) (status int, err error) {
 		}
 	}
 
+	stores, err = os.MkdirTemp("", "wring-browser-stores")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = os.RemoveAll(stores) }()
+	if err := generate(stores); err != nil {
+		return 0, err
+	}
+
 	profile, err := os.MkdirTemp("", "wring-browser-profile")
 	if err != nil {
 		return 0, err
@@ -64,12 +74,12 @@ func run(m *testing.M) (status int, err error) {
 	defer stop()
 	// Chromium says much about the machine that it runs on.
 	quiet := func(string, ...any) {}
-	var closeBrowser context.CancelFunc
-	browser, closeBrowser = chromedp.NewContext(allocator, chromedp.WithLogf(quiet), chromedp.WithErrorf(quiet))
+	opened, closeBrowser := chromedp.NewContext(allocator, chromedp.WithLogf(quiet), chromedp.WithErrorf(quiet))
 	defer closeBrowser()
-	if err := chromedp.Do(browser); err != nil {
+	if err := chromedp.Do(opened); err != nil {
 		return 0, fmt.Errorf("start chromium (apt-get install chromium): %w", err)
 	}
+	browser = opened
 	return m.Run(), nil
 }
 

@@ -32,6 +32,9 @@ func (h *host) standIn() {
 		h.front.put("/v1/pause", n.servePause)
 		h.front.put("/v1/resume", n.servePause)
 	}
+	if !strings.Contains(described, `"cell_bytes"`) {
+		h.front.put("/v1/inspect", h.serveLayers)
+	}
 	if !strings.Contains(described, `"measured_at"`) {
 		h.front.put("/v1/status", n.serveStatus)
 	}
@@ -88,6 +91,35 @@ func (n *numbers) serveSamples(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, samples)
 }
 
+// serveLayers puts layers into the measurement of a Pebble store.
+func (h *host) serveLayers(w http.ResponseWriter, r *http.Request) {
+	answer := httptest.NewRecorder()
+	h.front.proxy.ServeHTTP(answer, r)
+	var inspection map[string]any
+	if answer.Code != http.StatusOK || json.Unmarshal(answer.Body.Bytes(), &inspection) != nil || inspection["engine"] != "Pebble" {
+		w.Header().Set("Content-Type", answer.Header().Get("Content-Type"))
+		w.WriteHeader(answer.Code)
+		_, _ = w.Write(answer.Body.Bytes())
+		return
+	}
+	var layers []map[string]any
+	for i, name := range []string{"L0", "L5", "L6"} {
+		var sizes, live, garbage, tombstones []int
+		for cell := range 128 {
+			sizes = append(sizes, (i*i*9+1)<<12*((cell*7)%(5-i)+i))
+			live = append(live, 20+25*i)
+			garbage = append(garbage, (cell*13)%(70-25*i))
+			tombstones = append(tombstones, 8-3*i)
+		}
+		layers = append(layers, map[string]any{
+			"name": name, "bytes": 4 << (20 + i), "cell_bytes": sizes,
+			"live_percent": live, "garbage_percent": garbage, "tombstone_percent": tombstones,
+		})
+	}
+	inspection["layers"] = layers
+	writeJSON(w, inspection)
+}
+
 // few is up to how many stores each is measured; of more the figures are made up.
 const few = 20
 
@@ -114,7 +146,7 @@ func (n *numbers) serveStatus(w http.ResponseWriter, r *http.Request) {
 		if at, ok := n.paused[name]; ok {
 			store["paused_at"] = at
 		}
-		key := name + " " + text1(store["last_compaction_at"])
+		key := name + " " + textOf(store["last_compaction_at"])
 		if len(stores) > few {
 			size := int64(i%97+1) << 20
 			n.measured[key] = map[string]any{"engine": "bbolt", "total_bytes": size, "allocated_bytes": size, "live_bytes": size / 3, "reclaimable_bytes": size / int64(i%5+2)}
@@ -140,4 +172,4 @@ func (n *numbers) serveStatus(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, status)
 }
 
-func text1(value any) string { s, _ := value.(string); return s }
+func textOf(value any) string { s, _ := value.(string); return s }

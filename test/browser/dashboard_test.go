@@ -53,6 +53,7 @@ func (p *tab) visit(h *host, page string) {
 func TestOverviewListsTheStores(t *testing.T) {
 	t.Parallel()
 	h, p := newThree(t), newTab(t)
+	h.get("/v1/plan") // by which the host knows how large they are
 	p.visit(h, "")
 	p.waitFor("document.querySelectorAll('[data-store]').length === 3")
 	for _, name := range []string{"sessions", "archive", "events"} {

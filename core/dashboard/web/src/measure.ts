@@ -2,7 +2,7 @@
 // a compaction has ended.
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks'
 import { api, Problem } from './api'
-import { onEvent } from './live'
+import { onEvent, refresh } from './live'
 import type { Inspection, Plan } from './types'
 
 export interface Measured {
@@ -53,6 +53,7 @@ export function useMeasured(store: string, compacting: boolean): [Measured, (dep
         try {
           const plans = await api.plan(store)
           if (turn === asked.current) setMeasured((m) => ({ ...m, plans }))
+          refresh() // the host has its figures from this
         } catch {
           // What is wrong with the store, measuring it has said.
         }

@@ -450,6 +450,58 @@ func TestReducedMotion(t *testing.T) {
 	}
 }
 
+// What the README shows: a host with some stores, one of which is compacted just
+// then, and the page of that one in the dark.
+func TestPictures(t *testing.T) {
+	t.Parallel()
+	var configured strings.Builder
+	of := map[string]string{
+		"audit-log": smallBolt, "billing": tinyBolt, "events": onePebble, "jobs": smallBolt, "ledger": largeBolt, "metrics": onePebble,
+		"queue": smallBolt, "search-index": onePebble, "sessions": smallBolt, "tokens": tinyBolt, "uploads": largeBolt, "users": smallBolt,
+	}
+	for name, which := range of {
+		plugin := "bolt"
+		if which == onePebble {
+			plugin = "pebble"
+		}
+		fmt.Fprintf(&configured, "store %q {\n  plugin = %q\n  path   = \"DIR/%s\"\n", name, plugin, name)
+		if name == "uploads" {
+			configured.WriteString("  limit = \"2MiB/s\"\n")
+		}
+		configured.WriteString("}\n")
+	}
+	h := newHost(t, configured.String())
+	for name, which := range of {
+		h.store(which, name)
+	}
+	h.start()
+	h.get("/v1/plan")
+	h.post("/v1/compact", `{"stores":["jobs","sessions","metrics","billing"]}`)
+	if err := os.Rename(filepath.Join(h.dir, "tokens"), filepath.Join(h.dir, "elsewhere")); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 { // in a row, after which a store counts as degraded
+		h.post("/v1/compact", `{"stores":["tokens"],"force":true}`)
+	}
+	h.post("/v1/pause?store=queue", "")
+	h.get("/v1/plan?store=jobs&store=sessions&store=metrics")
+
+	p := newTab(t)
+	p.prefers("prefers-color-scheme", "dark")
+	p.visit(h, "store/uploads")
+	p.waitFor(sum + " !== 0")
+	p.press("Compact")
+	p.waitFor(fmt.Sprintf("%s > document.querySelector('.map canvas').dataset.cells / 3", frontCell))
+	p.shoot("readme store dark")
+	p.prefers("prefers-color-scheme", "light")
+	p.size(1280, 640)
+	p.visit(h, "")
+	p.waitFor("document.querySelector('[data-store=uploads] [role=progressbar]')")
+	p.waitText("[data-store=tokens]", "degraded")
+	p.waitText("[data-store=queue]", "paused")
+	p.shoot("readme overview light")
+}
+
 const thousand = 1000
 
 func TestThousandStores(t *testing.T) {

@@ -103,8 +103,13 @@ const (
 )
 
 func generate(dir string) error {
-	for name, live := range map[string]int64{smallBolt: 6 << 20, largeBolt: 12 << 20, tinyBolt: 64 << 10} {
-		if err := bolttest.Generate(filepath.Join(dir, name), bolttest.Spec{Seed: 1, LiveBytes: live, GarbageRatio: 0.5}); err != nil {
+	for name, spec := range map[string]bolttest.Spec{
+		smallBolt: {LiveBytes: 6 << 20},
+		largeBolt: {LiveBytes: 12 << 20, Shape: bolttest.ShapeBigValues},
+		tinyBolt:  {LiveBytes: 64 << 10},
+	} {
+		spec.Seed, spec.GarbageRatio = 1, 0.5
+		if err := bolttest.Generate(filepath.Join(dir, name), spec); err != nil {
 			return err
 		}
 	}

@@ -494,7 +494,7 @@ func TestPictures(t *testing.T) {
 	p.waitFor(fmt.Sprintf("%s > document.querySelector('.map canvas').dataset.cells / 3", frontCell))
 	p.shoot("readme store dark")
 	p.prefers("prefers-color-scheme", "light")
-	p.size(1280, 640)
+	p.size(1280, 664)
 	p.visit(h, "")
 	p.waitFor("document.querySelector('[data-store=uploads] [role=progressbar]')")
 	p.waitText("[data-store=tokens]", "degraded")

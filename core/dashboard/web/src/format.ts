@@ -55,11 +55,16 @@ export function span(ms: number): string {
   return `${Math.round(ms / day / 365)} years`
 }
 
+// coarse is a span that goes on: nobody reads tenths of a second that change.
+export function coarse(ms: number): string {
+  return ms < 99_500 ? `${Math.max(1, Math.round(ms / 1000))} s` : span(ms)
+}
+
 // relative is a moment seen from now: "3 min ago", "in 2 h".
 export function relative(at: number, now: number): string {
   const distance = Math.abs(at - now)
   if (distance < 1000) return 'now'
-  const whole = distance < minute ? `${Math.round(distance / 1000)} s` : span(distance)
+  const whole = coarse(distance)
   return at < now ? `${whole} ago` : `in ${whole}`
 }
 

@@ -134,7 +134,7 @@ function Totals({ stores }: { stores: readonly StoreStatus[] }) {
     <dl class="figures">
       <Figure name="Stores">
         {stores.length}
-        {sum.attention > 0 && <small class="warn"> {sum.attention} need attention</small>}
+        {sum.attention > 0 && <small class="warn"> {sum.attention === 1 ? '1 needs' : `${sum.attention} need`} attention</small>}
       </Figure>
       <Figure name="Size">
         {sum.measured > 0 ? bytes(sum.total) : '—'}

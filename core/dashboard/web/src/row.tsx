@@ -39,7 +39,7 @@ export function StoreRow({ store: s, index, top, reachable }: Props) {
         {active ? (
           <>
             <ProgressBar of={s.store} progress={active.progress} />
-            <em>{progressText(active.progress)}</em>
+            <em title={progressText(active.progress)}>{progressText(active.progress)}</em>
           </>
         ) : (
           <Reclaimable store={s} />

@@ -2,7 +2,7 @@
 import { useEffect, useState } from 'preact/hooks'
 import { api } from './api'
 import { SizeChart } from './chart'
-import { amount, bytes, percent, span } from './format'
+import { amount, bytes, coarse, percent } from './format'
 import { Results } from './history'
 import { useKeys } from './keys'
 import { Layers } from './layers'
@@ -169,8 +169,8 @@ function Running({ active }: { active: Active }) {
         <strong>{progress ? progress.phase : 'beginning'}</strong>
         {progress && progress.total > 0 && <b class="big">{percent(progress.done / progress.total)}</b>}
         <span>{parts}</span>
-        {progress?.eta_ms ? <span class="eta">{span(progress.eta_ms)} left in this phase</span> : null}
-        <span class="faint">{span(Math.max(1000, now - active.since))} so far</span>
+        {progress?.eta_ms ? <span class="eta">{coarse(progress.eta_ms)} left in this phase</span> : null}
+        <span class="faint">{coarse(now - active.since)} so far</span>
         {progress && (progress.bytes_read > 0 || progress.bytes_written > 0) && (
           <span class="faint">
             {bytes(progress.bytes_read)} read, {bytes(progress.bytes_written)} written

@@ -1,7 +1,7 @@
 // What several pages show: times, sizes, states, bars.
 import type { ComponentChildren } from 'preact'
 import { useEffect, useReducer, useRef } from 'preact/hooks'
-import { bytes, exact, percent, relative, span } from './format'
+import { bytes, coarse, exact, percent, relative } from './format'
 import type { Health, Outcome, Progress } from './types'
 import { share } from './world'
 
@@ -89,7 +89,7 @@ export function ProgressBar({ of, progress }: { of: string; progress: Progress |
 export function progressText(progress: Progress | undefined): string {
   if (!progress) return 'beginning'
   const part = share(progress)
-  const left = progress.eta_ms ? `, ${span(progress.eta_ms)} left` : ''
+  const left = progress.eta_ms ? `, ${coarse(progress.eta_ms)} left` : ''
   return progress.phase + (part === undefined ? '' : ` ${percent(part)}`) + left
 }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { amount, bytes, count, percent, relative, span } from '../src/format'
+import { amount, bytes, coarse, count, percent, relative, span } from '../src/format'
 
 test('bytes are in IEC units', () => {
   for (const [n, want] of [
@@ -48,6 +48,12 @@ test('moments are seen from now', () => {
   assert.equal(relative(now - 400, now), 'now')
   assert.equal(relative(now - 5_400, now), '5 s ago')
   assert.equal(relative(now + 7_200_000, now), 'in 2 h')
+})
+
+test('what goes on is told in whole seconds, and never as nothing', () => {
+  assert.equal(coarse(40), '1 s')
+  assert.equal(coarse(6_400), '6 s')
+  assert.equal(coarse(150_000), '3 min')
 })
 
 test('amounts are in the unit of the backend', () => {

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-func get(t *testing.T, path string, headers ...string) *http.Response {
+func get(t *testing.T, path string, headers ...string) *httptest.ResponseRecorder {
 	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil)
 	for i := 0; i < len(headers); i += 2 {
@@ -19,7 +19,7 @@ func get(t *testing.T, path string, headers ...string) *http.Response {
 	}
 	answer := httptest.NewRecorder()
 	NewHandler().ServeHTTP(answer, r)
-	return answer.Result()
+	return answer
 }
 
 func content(t *testing.T, r io.Reader) string {
@@ -35,16 +35,16 @@ func content(t *testing.T, r io.Reader) string {
 func TestIndexLoadsOnlyWhatIsHere(t *testing.T) {
 	answer := get(t, "/")
 	page := content(t, answer.Body)
-	if answer.StatusCode != http.StatusOK || !strings.Contains(page, `<div id="app">`) {
-		t.Fatalf("GET /: status %d: %s", answer.StatusCode, page)
+	if answer.Code != http.StatusOK || !strings.Contains(page, `<div id="app">`) {
+		t.Fatalf("GET /: status %d: %s", answer.Code, page)
 	}
 	links := regexp.MustCompile(`(?:src|href)="([^"]*)"`).FindAllStringSubmatch(page, -1)
 	if len(links) < 3 {
 		t.Errorf("the page names %d files, want its script, its style and its icon", len(links))
 	}
 	for _, link := range links {
-		if file := get(t, link[1]); file.StatusCode != http.StatusOK {
-			t.Errorf("GET %s: status %d", link[1], file.StatusCode)
+		if file := get(t, link[1]); file.Code != http.StatusOK {
+			t.Errorf("GET %s: status %d", link[1], file.Code)
 		}
 	}
 	if regexp.MustCompile(`<style|\sstyle=|\son\w+=|<script(?:[^>]*)>[^<]`).MatchString(page) {
@@ -60,7 +60,7 @@ func TestHeaders(t *testing.T) {
 	types := map[string]string{".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 	for path := range files {
 		answer := get(t, path)
-		h := answer.Header
+		h := answer.Header()
 		if got := h.Get("Content-Security-Policy"); !strings.Contains(got, "default-src 'none'") || strings.Contains(got, "unsafe") {
 			t.Errorf("%s: policy %q", path, got)
 		}
@@ -85,8 +85,8 @@ func TestHeaders(t *testing.T) {
 func TestGzipAndETag(t *testing.T) {
 	plain := get(t, "/")
 	packed := get(t, "/", "Accept-Encoding", "br, gzip;q=0.8")
-	if packed.Header.Get("Content-Encoding") != "gzip" || packed.Header.Get("ETag") == plain.Header.Get("ETag") {
-		t.Fatalf("headers %v, and without gzip %v", packed.Header, plain.Header)
+	if packed.Header().Get("Content-Encoding") != "gzip" || packed.Header().Get("ETag") == plain.Header().Get("ETag") {
+		t.Fatalf("headers %v, and without gzip %v", packed.Header(), plain.Header())
 	}
 	zip, err := gzip.NewReader(packed.Body)
 	if err != nil {
@@ -96,20 +96,20 @@ func TestGzipAndETag(t *testing.T) {
 		t.Errorf("unpacked it is\n%s\nwant\n%s", got, want)
 	}
 	for _, accepted := range []string{"", "identity", "gzip;q=0", "gzip; q=0.0", "x-gzip"} {
-		if got := get(t, "/", "Accept-Encoding", accepted).Header.Get("Content-Encoding"); got != "" {
+		if got := get(t, "/", "Accept-Encoding", accepted).Header().Get("Content-Encoding"); got != "" {
 			t.Errorf("Accept-Encoding %q is answered with %s", accepted, got)
 		}
 	}
-	again := get(t, "/", "Accept-Encoding", "gzip", "If-None-Match", packed.Header.Get("ETag"))
-	if again.StatusCode != http.StatusNotModified {
-		t.Errorf("status %d for what the browser has, want 304", again.StatusCode)
+	again := get(t, "/", "Accept-Encoding", "gzip", "If-None-Match", packed.Header().Get("ETag"))
+	if again.Code != http.StatusNotModified {
+		t.Errorf("status %d for what the browser has, want 304", again.Code)
 	}
 }
 
 func TestNothingElseIsThere(t *testing.T) {
 	for _, path := range []string{"/dist/index.html", "/assets/", "/v1/none", "/../dashboard.go"} {
-		if answer := get(t, path); answer.StatusCode != http.StatusNotFound {
-			t.Errorf("GET %s: status %d, want 404", path, answer.StatusCode)
+		if answer := get(t, path); answer.Code != http.StatusNotFound {
+			t.Errorf("GET %s: status %d, want 404", path, answer.Code)
 		}
 	}
 }

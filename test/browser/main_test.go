@@ -79,7 +79,7 @@ func run(m *testing.M) (status int, err error) {
 	if err := chromedp.Do(opened); err != nil {
 		return 0, fmt.Errorf("start chromium (apt-get install chromium): %w", err)
 	}
-	browser = opened
+	browser = opened //nolint:fatcontext // it is opened once, and there is no loop
 	return m.Run(), nil
 }
 

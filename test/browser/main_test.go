@@ -113,4 +113,6 @@ func eventually(t *testing.T, what string, condition func() bool) {
 }
 
 // slug is a name as a file has it.
-func slug(name string) string { return strings.ToLower(strings.NewReplacer(" ", "-", "/", "-").Replace(name)) }
+func slug(name string) string {
+	return strings.ToLower(strings.NewReplacer(" ", "-", "/", "-").Replace(name))
+}

@@ -2,10 +2,15 @@ package browser
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -19,7 +24,7 @@ import (
 func (h *host) standIn() {
 	h.Helper()
 	described := h.get("/openapi.json")
-	if !strings.Contains(described, `"/v1/session"`) {
+	if !strings.Contains(described, `"/v1/session"`) && !h.front.has("/v1/session") {
 		h.front.put("/v1/session", func(w http.ResponseWriter, _ *http.Request) {
 			writeJSON(w, map[string]string{"authentication": "none", "scope": "operate"})
 		})
@@ -37,6 +42,62 @@ func (h *host) standIn() {
 	}
 	if !strings.Contains(described, `"measured_at"`) {
 		h.front.put("/v1/status", n.serveStatus)
+	}
+}
+
+// askForTokens has the host ask for tokens, and returns one that may read. A host
+// that does so itself listens on an address of its own.
+func (h *host) askForTokens() string {
+	h.Helper()
+	configuration := filepath.Join(h.dir, "wring.hcl")
+	create := exec.Command(filepath.Join(programs, "wring"), "token", "create", "--config", configuration, "--scope", "read", "--json", "reader")
+	said, err := create.Output()
+	var made struct{ Token string }
+	if err != nil || json.Unmarshal(said, &made) != nil {
+		h.front.put("/v1/session", tokens("wring_right"))
+		return "wring_right"
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		h.Fatal(err)
+	}
+	address := listener.Addr().String()
+	if err := listener.Close(); err != nil {
+		h.Fatal(err)
+	}
+	content, err := os.ReadFile(configuration)
+	if err == nil {
+		err = os.WriteFile(configuration, fmt.Appendf(content, "listen {\n  address = %q\n}\n", address), 0o600)
+	}
+	if err != nil {
+		h.Fatal(err)
+	}
+	h.address = "http://" + address
+	return made.Token
+}
+
+// tokens answers as a host that knows one token, which may read.
+func tokens(token string) http.HandlerFunc {
+	var mu sync.Mutex
+	scope := ""
+	return func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch r.Method {
+		case http.MethodPost:
+			var said struct{ Token string }
+			if err := json.NewDecoder(r.Body).Decode(&said); err != nil || said.Token != token {
+				w.WriteHeader(http.StatusUnauthorized)
+				return
+			}
+			scope = "read"
+			w.WriteHeader(http.StatusNoContent)
+		case http.MethodDelete:
+			scope = ""
+			w.WriteHeader(http.StatusNoContent)
+		default:
+			writeJSON(w, map[string]string{"authentication": "token", "scope": scope})
+		}
 	}
 }
 

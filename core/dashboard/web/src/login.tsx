@@ -52,7 +52,7 @@ export function Login({ session }: { session: Session }) {
           onInput={(e) => setToken(e.currentTarget.value)}
         />
         <p id="token-help" class="faint">
-          Make one on the host: <code>wring token create</code>
+          Made on the host: <code>wring token create --scope operate</code>
         </p>
         <p class="fault" role="alert">
           {error}

@@ -1,7 +1,7 @@
 // Package pebble is wring's backend for Pebble stores: directories of sorted
 // tables in seven levels. It measures them without their lock and without
-// changing a byte, and compacts them in place, key range by key range, under
-// the store's own options.
+// changing a byte, and compacts them under the store's own options: in place, key
+// range by key range, or by a new directory that takes the old one's place.
 //
 // The backend must not run inside the process that has the store open, neither
 // by sdk.Serve nor by sdk.ListenAndServe: Pebble's lock does not keep two users
@@ -10,8 +10,8 @@
 // nothing keeps the process from opening it later. An application that has its
 // store open serves it with the package live, which works on its *pebble.DB.
 //
-// Pebble compacts in place, so a store cannot be left alone until its replacement
-// is verified. What takes that rule's place is Pebble's own: each step writes and
+// In mode rewrite the store is left alone until its replacement is verified. Mode
+// ranges lets Pebble compact in place, where that cannot be. What takes that rule's place is Pebble's own: each step writes and
 // syncs new tables beside the old ones, one synced record of the manifest puts
 // them in the old ones' place, and only then do those go. A crash at any point,
 // a cancel or a full disk leave the store as it was before a step or after it,
@@ -20,8 +20,8 @@
 // disk. All content is read and summed up before the first step and after the
 // last one, when the levels' order is checked too: a difference is found then,
 // with the old tables gone, and Compact returns sdk.ErrInternal. Only a backup
-// brings the content back. Who cannot bear that takes a snapshot of the directory
-// before each compaction.
+// brings the content back. Who cannot bear that uses mode rewrite, or takes a
+// snapshot of the directory before each compaction.
 //
 // A store names its comparer, its merger and more, and only the program that
 // made it has the code behind the names. A store with names that are not

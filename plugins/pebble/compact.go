@@ -26,9 +26,9 @@ const (
 	stepBytes = 32 << 20
 )
 
-// Compact implements sdk.Backend. It works in place: each step's result replaces
-// its input by one record of Pebble's manifest, so that a crash at any point
-// leaves the store with the same content.
+// Compact implements sdk.Backend. In mode ranges it works in place: each step's result
+// replaces its input by one record of Pebble's manifest, so that a crash at any point
+// leaves the store with the same content. For mode rewrite see rebuild.
 func (b *backend) Compact(ctx context.Context, req sdk.CompactRequest, report func(sdk.Progress)) (sdk.CompactResult, error) {
 	mode, compression, err := modeOf(req.Mode, req.Options)
 	if err != nil {

@@ -34,11 +34,21 @@ func compressionNames() []string {
 	return names
 }
 
+// tableFormat is that of new tables. The view itself was opened before it was known
+// whether they have value blocks.
+func (o *ownOptions) tableFormat() sstable.TableFormat {
+	format := o.parsed.FormatMajorVersion.MaxTableFormat()
+	if valueBlocks := o.parsed.Experimental.EnableValueBlocks; format == sstable.TableFormatPebblev3 && (valueBlocks == nil || !valueBlocks()) {
+		return sstable.TableFormatPebblev2 // as Pebble does
+	}
+	return format
+}
+
 // writerOptions are those of tables of the lowest level.
 func (v *view) writerOptions(compression *sstable.CompressionProfile) sstable.WriterOptions {
 	options := v.own.parsed.Clone()
 	options.EnsureDefaults()
-	o := options.MakeWriterOptions(engine.Bottom, v.db.TableFormat())
+	o := options.MakeWriterOptions(engine.Bottom, v.own.tableFormat())
 	if compression != nil {
 		o.Compression = compression
 	}

@@ -2,7 +2,6 @@ package pebble
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -43,7 +42,7 @@ func (c *compaction) rebuild(ctx context.Context, old *view) (result sdk.Compact
 	if expected.Obstacle != nil {
 		return result, expected.Obstacle
 	}
-	temp, err := swap.New(c.path, rand.Reader, c.hook)
+	temp, err := swap.New(c.path, c.hook)
 	if err != nil {
 		return result, swapError(c.path, err)
 	}
@@ -164,6 +163,7 @@ func (c *compaction) ingest(ctx context.Context, old *view, temp *swap.Temp, tab
 	options.FS = unlockedFS{working}
 	options.ErrorIfExists = true
 	options.DisableAutomaticCompactions = true
+	options.Experimental.ValidateOnIngest = false // all is read and compared below
 	cache := pebbledb.NewCache(c.cacheBytes)
 	defer cache.Unref()
 	options.Cache = cache

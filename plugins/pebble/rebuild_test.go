@@ -390,6 +390,8 @@ func TestRewriteRefused(t *testing.T) {
 // they are split, how values merge.
 func TestRewriteOwnCode(t *testing.T) {
 	schema := colblk.DefaultKeySchema(versioned(), 16)
+	valueBlocks := pebbledb.Options{Comparer: versioned(), FormatMajorVersion: pebbledb.FormatMinSupported}
+	valueBlocks.Experimental.EnableValueBlocks = func() bool { return true }
 	for name, c := range map[string]struct {
 		options  pebbledb.Options
 		config   Config
@@ -399,6 +401,7 @@ func TestRewriteOwnCode(t *testing.T) {
 		"backwards": {options: pebbledb.Options{Comparer: backwards(), FormatMajorVersion: pebbledb.FormatMinSupported}},
 		"suffixes": {options: pebbledb.Options{Comparer: versioned(), FormatMajorVersion: pebbledb.FormatMinSupported},
 			versions: 3, mark: versionOf(nil, 2)},
+		"suffixes, values in blocks of their own": {options: valueBlocks, versions: 3, mark: versionOf(nil, 2)},
 		"suffixes in columns": {options: pebbledb.Options{
 			Comparer: versioned(), FormatMajorVersion: pebbledb.FormatNewest,
 			KeySchema: schema.Name, KeySchemas: map[string]*pebbledb.KeySchema{schema.Name: &schema},
@@ -432,7 +435,9 @@ func TestRewriteOwnCode(t *testing.T) {
 			}
 			defer v.close()
 			for _, table := range v.levels[engine.Bottom] {
-				if p := table.Props; p.ComparerName != o.Comparer.Name || p.KeySchemaName != o.KeySchema {
+				p := table.Props
+				if p.ComparerName != o.Comparer.Name || p.KeySchemaName != o.KeySchema ||
+					(p.NumValueBlocks > 0) != (o.Experimental.EnableValueBlocks != nil || o.KeySchema != "") {
 					t.Fatalf("a table has lost what makes it the application's: %s", p)
 				}
 			}

@@ -23,7 +23,7 @@ func (v *view) replaceable(compression *sstable.CompressionProfile) *sdk.Error {
 	if n := v.db.Metrics().BlobFiles.LiveCount; n > 0 {
 		return refuse("it keeps values in %d blob files, which a copy could not", n)
 	}
-	if compression != nil && compression.UsesMinLZ() && v.db.TableFormat() < sstable.TableFormatPebblev6 {
+	if compression != nil && compression.UsesMinLZ() && v.own.tableFormat() < sstable.TableFormatPebblev6 {
 		return refuse("tables of its format cannot have the compression %s", compression.Name).
 			WithHint("the compressions for it are none, snappy and zstd")
 	}

@@ -1,7 +1,6 @@
 package swap
 
 import (
-	"crypto/rand"
 	"errors"
 	"os"
 	"path/filepath"
@@ -35,7 +34,7 @@ func TestMounted(t *testing.T) {
 		}
 	}()
 	for _, path := range []string{store, point} {
-		_, err := New(path, rand.Reader, nil)
+		_, err := New(path, nil)
 		if !errors.Is(err, ErrUnfit) || !strings.Contains(err.Error(), point) {
 			t.Errorf("%s: error %v, want %v that names %s", path, err, ErrUnfit, point)
 		}

@@ -2,7 +2,6 @@ package swap
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -92,7 +91,7 @@ func wantAlone(t *testing.T, store string) {
 
 // renew replaces the store as the plugin does.
 func renew(store string, hook Hook) (replaced bool, err error) {
-	temp, err := New(store, rand.Reader, hook)
+	temp, err := New(store, hook)
 	if err != nil {
 		return false, err
 	}
@@ -421,7 +420,7 @@ func TestUnfit(t *testing.T) {
 	long := filepath.Join(dir, strings.Repeat("s", 240))
 	mkdir(t, long)
 	write(t, filepath.Join(long, "LOCK"), "")
-	if _, err := New(long, rand.Reader, nil); !errors.Is(err, ErrUnfit) {
+	if _, err := New(long, nil); !errors.Is(err, ErrUnfit) {
 		t.Errorf("a name of 240 letters: %v, want %v", err, ErrUnfit)
 	}
 	if got := names(t, dir); len(got) != 1 {

@@ -5,11 +5,11 @@ package swap
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -63,8 +63,8 @@ type Temp struct {
 
 // New makes the directory for the store at a path without symbolic links, which is
 // locked, and finds out whether the two can be exchanged. Nobody but its maker may
-// read it. Its name takes a random part from random.
-func New(store string, random io.Reader, hook Hook) (*Temp, error) {
+// read it.
+func New(store string, hook Hook) (*Temp, error) {
 	old, err := os.Lstat(store)
 	if err != nil {
 		return nil, err
@@ -72,10 +72,7 @@ func New(store string, random io.Reader, hook Hook) (*Temp, error) {
 	if other := mountedAt(store); other != "" {
 		return nil, unfit(fmt.Errorf("it is mounted at %s", other), "a mount of it would go on showing the old one")
 	}
-	name, err := tempName(store, random)
-	if err != nil {
-		return nil, err
-	}
+	name := tempName(store)
 	t := &Temp{Path: name, store: store, old: old, hook: hook}
 	err = hook.do("mkdir", name, func() error { return os.Mkdir(name, 0o700) })
 	if errors.Is(err, syscall.ENAMETOOLONG) {
@@ -277,13 +274,11 @@ func affixes(store string) (prefix, suffix string) {
 
 const randomBytes = 8
 
-func tempName(store string, random io.Reader) (string, error) {
-	var r [randomBytes]byte
-	if _, err := io.ReadFull(random, r[:]); err != nil {
-		return "", fmt.Errorf("choose a name: %w", err)
-	}
+func tempName(store string) string {
+	random := make([]byte, randomBytes)
+	_, _ = rand.Read(random) // never fails
 	prefix, suffix := affixes(store)
-	return filepath.Join(filepath.Dir(store), prefix+hex.EncodeToString(r[:])+suffix), nil
+	return filepath.Join(filepath.Dir(store), prefix+hex.EncodeToString(random)+suffix)
 }
 
 // isTempName says whether a name is one of tempName.

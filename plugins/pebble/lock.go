@@ -28,7 +28,9 @@ func (b *backend) lockStore(path string) (directory, *holding, error) {
 		return d, err
 	}
 	d, wrong := look()
-	if wrong != nil && (d.path == "" || !d.has("LOCK")) {
+	// Taking a lock makes the file empty: one with content is something else.
+	empty := func(f engine.File) bool { return f.Name == "LOCK" && f.Size == 0 }
+	if wrong != nil && !slices.ContainsFunc(d.files, empty) {
 		return directory{}, nil, wrong
 	}
 	held, err := b.lock(d.path)

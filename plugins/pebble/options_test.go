@@ -303,6 +303,7 @@ func TestRefused(t *testing.T) {
 			return name
 		}, sdk.ErrCorrupt, "is a file"},
 		{"directory of something else", directoryOf(map[string]string{"README": "x"}), sdk.ErrCorrupt, "no Pebble store"},
+		{"one with a lock of its own", directoryOf(map[string]string{"LOCK": "4711"}), sdk.ErrCorrupt, "no Pebble store"},
 		{"format 1", directoryOf(map[string]string{"CURRENT": "MANIFEST-000001\n", "MANIFEST-000001": "x", "000002.log": ""}), sdk.ErrUnsupported, "format major version 1"},
 		{"old format", store(rename("marker.format-version.*", "marker.format-version.000001.007")), sdk.ErrUnsupported, "version 7"},
 		{"future format", store(rename("marker.format-version.*", "marker.format-version.000001.999")), sdk.ErrUnsupported, "version 999"},

@@ -1,11 +1,10 @@
 // The frame round all pages.
 import { useEffect, useState } from 'preact/hooks'
-import { api } from './api'
 import { Events } from './events'
 import { clock } from './format'
 import { Help } from './help'
 import { useKeys } from './keys'
-import { begin, retry, world } from './live'
+import { leave, retry, world } from './live'
 import { Login } from './login'
 import { attempt, close, notices } from './notices'
 import { use } from './observable'
@@ -149,12 +148,7 @@ function Scope() {
         <button
           type="button"
           class="plain"
-          onClick={() =>
-            void attempt(async () => {
-              await api.logout()
-              await begin()
-            })
-          }
+          onClick={() => void attempt(leave)}
         >
           Log out
         </button>

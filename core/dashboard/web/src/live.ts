@@ -22,7 +22,7 @@ let statusAskedAt = 0
 
 // begin asks who we are, and follows the host if we may.
 export async function begin(): Promise<void> {
-  onUnauthorized(() => void signedOut())
+  onUnauthorized(signedOut)
   try {
     const session = await api.session()
     world.set({ ...world.get(), session })
@@ -33,13 +33,27 @@ export async function begin(): Promise<void> {
   }
 }
 
-async function signedOut(): Promise<void> {
+// leave logs out. The pages go first, so that none of them asks for anything that
+// is refused by then.
+export async function leave(): Promise<void> {
+  signedOut()
+  try {
+    await api.logout()
+  } finally {
+    await begin()
+  }
+}
+
+function signedOut(): void {
   const session = world.get().session
   if (session && session.scope !== '') {
     hangUp()
     world.set({ ...nothing, session: { ...session, scope: '' } })
   }
 }
+
+// locked says whether nobody is logged in, or no longer.
+const locked = (): boolean => world.get().session?.scope === ''
 
 function hangUp(): void {
   stream?.close()
@@ -51,6 +65,7 @@ function hangUp(): void {
 async function connect(): Promise<void> {
   hangUp()
   await askStatus() // first: it tells whether this is still the same host
+  if (locked()) return
   const opened = new EventSource(`/v1/events?since=${world.get().lastID}`)
   stream = opened
   opened.onopen = () => {
@@ -89,6 +104,7 @@ export async function retry(): Promise<void> {
 async function askStatus(): Promise<void> {
   statusAskedAt = Date.now()
   const status = await api.status()
+  if (locked()) return
   world.set(withStatus(world.get(), status, Date.now()))
 }
 
@@ -101,7 +117,7 @@ function scheduleStatus(wait: number): void {
   clearTimeout(statusTimer)
   statusTimer = window.setTimeout(() => {
     askStatus().then(
-      () => scheduleStatus(seldom),
+      () => locked() || scheduleStatus(seldom),
       (e: unknown) => away(e),
     )
   }, wait)

@@ -49,7 +49,7 @@ export function useMeasured(store: string, compacting: boolean): [Measured, (dep
         if (!compactingNow.current) setMeasured((m) => ({ ...m, problem: said(e) }))
       }
       // A plan measures too, and during a compaction there is none.
-      if (!compactingNow.current) {
+      if (turn === asked.current && !compactingNow.current) {
         try {
           const plans = await api.plan(store)
           if (turn === asked.current) setMeasured((m) => ({ ...m, plans }))
@@ -65,9 +65,13 @@ export function useMeasured(store: string, compacting: boolean): [Measured, (dep
 
   useEffect(() => {
     void measure()
-    return onEvent((e) => {
+    const stop = onEvent((e) => {
       if (e.store === store && e.result) void measure()
     })
+    return () => {
+      stop()
+      asked.current++ // nobody waits for what is still to come
+    }
   }, [store, measure])
 
   useEffect(() => {

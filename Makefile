@@ -62,8 +62,9 @@ demo-owner: ## compact the store of a service that is under load, and watch its 
 	@$(MAKE) -C examples/owner-app --no-print-directory demo
 
 .PHONY: generate
-generate: ## write the code that the protocol gives
+generate: ## write the code that the protocol gives, and the description of the admin interface
 	$(BUF) generate
+	go test -count=1 -run '^TestOpenAPIIsCommitted$$' ./core/api -update
 
 .PHONY: dashboard
 dashboard: ## build the dashboard that wring embeds, after a change in core/dashboard/web

@@ -3,7 +3,6 @@ package browser
 import (
 	"crypto/sha256"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -349,7 +348,7 @@ func TestLogin(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, "store \"sessions\" {\n  plugin = \"bolt\"\n  path   = \"DIR/sessions.db\"\n}\n")
 	h.store(smallBolt, "sessions.db")
-	token := h.askForTokens()
+	reads, operates := h.askForTokens()
 	h.start()
 	p := newTab(t)
 	p.do(chromedp.Navigate(h.address))
@@ -360,7 +359,7 @@ func TestLogin(t *testing.T) {
 	p.waitText(".login", "The host does not know this token.")
 	p.excuse() // the browser notes that the answer was 401
 	p.do(chromedp.Evaluate[chromedp.Void]("document.querySelector('#token').select()"))
-	p.keys(token + kb.Enter)
+	p.keys(reads + kb.Enter)
 	p.waitFor("document.querySelectorAll('[data-store]').length === 1")
 
 	// The token may only read: nothing can be pressed that does more.
@@ -374,9 +373,15 @@ func TestLogin(t *testing.T) {
 	if runs := h.get("/v1/runs"); strings.Contains(runs, "sessions") {
 		t.Errorf("a shortcut has done what the token may not: %s", runs)
 	}
+
+	p.waitFor("document.activeElement.id === 'token'")
+	p.keys(operates + kb.Enter)
+	p.waitText(".title h1", "sessions")
+	p.press("Compact")
+	p.waitText("#history", "compacted")
 }
 
-// A host without the calls of other parts is shown as far as it goes.
+// A host without samples, and one that knows no sessions, are shown all the same.
 func TestNothingSampledYet(t *testing.T) {
 	t.Parallel()
 	h, p := newThree(t), newTab(t)
@@ -536,18 +541,6 @@ func TestThousandStores(t *testing.T) {
 	p.keys("0042")
 	p.waitFor(rows + " === 1")
 	p.waitFor("scrollY === 0")
-}
-
-func (h *host) post(path, document string) {
-	h.Helper()
-	answer, err := http.Post(h.front.URL+path, "application/json", strings.NewReader(document))
-	if err != nil {
-		h.Fatal(err)
-	}
-	defer answer.Body.Close()
-	if said, err := io.ReadAll(answer.Body); err != nil || answer.StatusCode >= http.StatusBadRequest {
-		h.Fatalf("POST %s: %s %s (%v)", path, answer.Status, said, err)
-	}
 }
 
 // sha is a digest of a store's file.

@@ -3,7 +3,9 @@ package browser
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -77,7 +79,6 @@ func (h *host) start() {
 		defer answer.Body.Close()
 		return answer.StatusCode == http.StatusOK
 	})
-	h.standIn()
 }
 
 func (h *host) stop() {
@@ -141,11 +142,74 @@ func copyFile(from, to string) error {
 	return os.WriteFile(to, content, 0o600)
 }
 
+// askForTokens has the host listen on an address of its own, where it asks for
+// tokens, and returns one that may only read and one that may do everything.
+func (h *host) askForTokens() (reads, operates string) {
+	h.Helper()
+	configuration := filepath.Join(h.dir, "wring.hcl")
+	create := func(scope string) string {
+		command := exec.Command(filepath.Join(programs, "wring"), "token", "create", "--config", configuration, "--scope", scope, "--json", scope)
+		said, err := command.Output()
+		var made struct{ Token string }
+		if err == nil {
+			err = json.Unmarshal(said, &made)
+		}
+		if err != nil {
+			h.Fatalf("make a token: %v: %s", err, said)
+		}
+		return made.Token
+	}
+	reads, operates = create("read"), create("operate")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		h.Fatal(err)
+	}
+	address := listener.Addr().String()
+	if err := listener.Close(); err != nil {
+		h.Fatal(err)
+	}
+	content, err := os.ReadFile(configuration)
+	if err == nil {
+		err = os.WriteFile(configuration, fmt.Appendf(content, "listen {\n  address = %q\n}\n", address), 0o600)
+	}
+	if err != nil {
+		h.Fatal(err)
+	}
+	h.address = "http://" + address
+	return reads, operates
+}
+
+// get asks the host.
+func (h *host) get(path string) string {
+	h.Helper()
+	answer, err := http.Get(h.front.URL + path)
+	if err != nil {
+		h.Fatal(err)
+	}
+	defer answer.Body.Close()
+	all, err := io.ReadAll(answer.Body)
+	if err != nil {
+		h.Fatal(err)
+	}
+	return string(all)
+}
+
+func (h *host) post(path, document string) {
+	h.Helper()
+	answer, err := http.Post(h.front.URL+path, "application/json", strings.NewReader(document))
+	if err != nil {
+		h.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if said, err := io.ReadAll(answer.Body); err != nil || answer.StatusCode >= http.StatusBadRequest {
+		h.Fatalf("POST %s: %s %s (%v)", path, answer.Status, said, err)
+	}
+}
+
 // front is what the browser talks to: the host's socket, on TCP, and in front
 // of it what a test puts there.
 type front struct {
 	*httptest.Server
-	proxy http.Handler // the host itself
 
 	mu      sync.Mutex
 	instead map[string]http.HandlerFunc // by path
@@ -163,7 +227,6 @@ func newFront(t *testing.T, socket string) *front {
 			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		},
 	}
-	f.proxy = proxy
 	f.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f.mu.Lock()
 		instead := f.instead[r.URL.Path]
@@ -186,10 +249,4 @@ func (f *front) put(path string, handler http.HandlerFunc) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.instead[path] = handler
-}
-
-func (f *front) has(path string) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.instead[path] != nil
 }

@@ -1,5 +1,5 @@
 // The page for who has not said who he is.
-import { useState } from 'preact/hooks'
+import { useEffect, useRef, useState } from 'preact/hooks'
 import { api, Problem } from './api'
 import { begin } from './live'
 import type { Session } from './types'
@@ -8,6 +8,8 @@ export function Login({ session }: { session: Session }) {
   const [token, setToken] = useState('')
   const [error, setError] = useState('')
   const [busy, setBusy] = useState(false)
+  const field = useRef<HTMLInputElement>(null)
+  useEffect(() => field.current?.focus(), []) // autofocus counts once for each load of the page
 
   const submit = async () => {
     setBusy(true)
@@ -40,12 +42,12 @@ export function Login({ session }: { session: Session }) {
       >
         <label for="token">Token</label>
         <input
+          ref={field}
           id="token"
           type="password"
           autocomplete="current-password"
           spellcheck={false}
           required
-          autofocus
           value={token}
           aria-describedby="token-help"
           aria-invalid={error !== ''}

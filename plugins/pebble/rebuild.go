@@ -155,6 +155,7 @@ func (c *compaction) assemble(ctx context.Context, old *view, temp *swap.Temp, t
 func (c *compaction) ingest(ctx context.Context, old *view, temp *swap.Temp, tables []string, w *watch) (err error) {
 	c.Tell("ingest", 0, 0)
 	working := c.newWorkFS(ctx, old)
+	working.watch = w // what cannot be synced ends this work, and not the compaction's
 	if err := goOn(working, temp.Path, old.files); err != nil {
 		return err
 	}

@@ -18,10 +18,14 @@ type Progress struct {
 	silent bool
 }
 
-// Tell says how far a phase is; total is 0 where that is not known.
+// Tell says how far a phase is; total is 0 where that is not known. Of two goroutines
+// that work on one phase, the one that is late to tell has nothing to say.
 func (p *Progress) Tell(phase string, done, total int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if phase == p.last.Phase && done < p.last.Done {
+		return
+	}
 	p.send(sdk.Progress{Phase: phase, Done: done, Total: total, Unit: "bytes"})
 }
 

@@ -188,6 +188,12 @@ func (c *compaction) ingest(ctx context.Context, old *view, temp *swap.Temp, tab
 			return err
 		}
 	}
+	for _, name := range tables {
+		// Pebble has them by another name now, and does not mind if this one stays.
+		if err := working.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
 	levels, err := engine.ReadLevels(db)
 	if err == nil && len(levels[engine.Bottom]) != len(tables) {
 		err = fmt.Errorf("of %d tables only %d are in the lowest level", len(tables), len(levels[engine.Bottom]))

@@ -2,6 +2,7 @@ package pebble
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	pebbledb "github.com/cockroachdb/pebble/v2"
@@ -54,6 +55,17 @@ func (e *events) first() error {
 	return e.background
 }
 
+func (e *events) failed(err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.background == nil {
+		e.background = err
+	}
+	if e.flushes && e.watch.flushing.Load() {
+		e.watch.leave(err)
+	}
+}
+
 func (e *events) listener() *pebbledb.EventListener {
 	return &pebbledb.EventListener{
 		DataCorruption: func(info pebbledb.DataCorruptionInfo) {
@@ -64,14 +76,12 @@ func (e *events) listener() *pebbledb.EventListener {
 					WithHint("restore the store from a backup")
 			}
 		},
-		BackgroundError: func(err error) {
-			e.mu.Lock()
-			defer e.mu.Unlock()
-			if e.background == nil {
-				e.background = err
-			}
-			if e.flushes && e.watch.flushing.Load() {
-				e.watch.leave(err)
+		BackgroundError: e.failed,
+		// Pebble retries the rewriting of a blob file for ever, too, and tells of its
+		// errors in no other way.
+		BlobFileRewriteEnd: func(info pebbledb.BlobFileRewriteInfo) {
+			if info.Err != nil && !errors.Is(info.Err, pebbledb.ErrCancelledCompaction) {
+				e.failed(info.Err)
 			}
 		},
 	}

@@ -88,6 +88,7 @@ type compaction struct {
 	// compression of the tables that a rewrite writes; nil for the store's own.
 	compression *sstable.CompressionProfile
 	working     *workFS // of the store when it is open for writing
+	blobs       bool    // there are blob files
 	notes       []string
 	traffic     traffic
 	engine.Progress

@@ -3,6 +3,7 @@ package pebble
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -110,6 +111,8 @@ type workFS struct {
 	// tables: only then does Pebble give up a running compaction, and it removes
 	// what it wrote so far.
 	cancelled func() error
+	// rewritesBlobs is set where Pebble rewrites blob files by itself.
+	rewritesBlobs bool
 	// heeds is set once cancelled counts. It does not while the store is being
 	// opened, when Pebble retries its flushes for ever.
 	heeds atomic.Bool
@@ -122,10 +125,28 @@ type workFS struct {
 const retryEvery = time.Second
 
 func (f *workFS) check(name string) error {
-	if !f.heeds.Load() || !isTable(name) {
+	if !f.heeds.Load() || !isTable(name) || f.fragile(name) {
 		return nil
 	}
 	return f.cancelled()
+}
+
+// fragile says whether an error of a file, be it for a cancel, makes Pebble panic in a
+// goroutine of its own, which would end the process. It does where rewriting a blob
+// file fails halfway, and where opening the store fails while it has begun to.
+func (f *workFS) fragile(name string) bool {
+	return f.rewritesBlobs && (strings.HasSuffix(name, ".blob") || f.opens())
+}
+
+// opens says whether the store is being opened.
+func (f *workFS) opens() bool { return !f.heeds.Load() }
+
+// mind lets nobody go on with an error of what is fragile.
+func (f *workFS) mind(fragile bool, err error) error {
+	if fragile && err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, fs.ErrNotExist) {
+		f.watch.park(newFatalError("%v", err))
+	}
+	return err
 }
 
 func isTable(name string) bool {
@@ -133,7 +154,8 @@ func isTable(name string) bool {
 }
 
 func (f *workFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
-	return f.wrap(name)(f.FS.Open(name, opts...))
+	file, err := f.FS.Open(name, opts...)
+	return f.wrap(name)(file, f.mind(f.fragile(name), err))
 }
 
 func (f *workFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
@@ -146,7 +168,9 @@ func (f *workFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, 
 	if err := f.order(name); err != nil {
 		return nil, err
 	}
-	return f.wrap(name)(f.FS.Create(name, category))
+	file, err := f.FS.Create(name, category)
+	// A blob file that cannot be created is no harm.
+	return f.wrap(name)(file, f.mind(f.fragile(name) && !strings.HasSuffix(name, ".blob"), err))
 }
 
 func (f *workFS) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
@@ -154,7 +178,8 @@ func (f *workFS) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts
 }
 
 func (f *workFS) ReuseForWrite(from, to string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	return f.wrap(to)(f.FS.ReuseForWrite(from, to, category))
+	file, err := f.FS.ReuseForWrite(from, to, category)
+	return f.wrap(to)(file, f.mind(f.fragile(to), err))
 }
 
 func (f *workFS) Remove(name string) error {
@@ -213,10 +238,15 @@ func (d *workDir) Sync() error {
 func (f *workFS) Rename(from, to string) error {
 	if strings.HasPrefix(filepath.Base(to), "OPTIONS-") {
 		if err := f.writeOptions(from); err != nil {
-			return err
+			return f.mind(f.fragile(to), err)
 		}
 	}
-	return f.FS.Rename(from, to)
+	return f.mind(f.fragile(to), f.FS.Rename(from, to))
+}
+
+func (f *workFS) List(name string) ([]string, error) {
+	names, err := f.FS.List(name)
+	return names, f.mind(f.fragile(name), err)
 }
 
 func (f *workFS) writeOptions(name string) error {
@@ -241,9 +271,45 @@ func (f *workFS) wrap(name string) func(vfs.File, error) (vfs.File, error) {
 		if err != nil {
 			return nil, err
 		}
+		if f.rewritesBlobs {
+			inner = &fragileFile{File: inner, fs: f, name: name}
+		}
 		return &countedFile{File: inner, traffic: f.traffic, paced: isTable(name), writable: func() error { return f.check(name) }}, nil
 	}
 }
+
+// fragileFile is one whose errors are minded.
+type fragileFile struct {
+	vfs.File
+	fs   *workFS
+	name string
+}
+
+func (f *fragileFile) mind(err error) error { return f.fs.mind(f.fs.fragile(f.name), err) }
+
+func (f *fragileFile) Read(p []byte) (int, error) {
+	n, err := f.File.Read(p)
+	return n, f.mind(err)
+}
+
+func (f *fragileFile) ReadAt(p []byte, offset int64) (int, error) {
+	n, err := f.File.ReadAt(p, offset)
+	return n, f.mind(err)
+}
+
+func (f *fragileFile) Write(p []byte) (int, error) {
+	n, err := f.File.Write(p)
+	return n, f.mind(err)
+}
+
+func (f *fragileFile) Stat() (vfs.FileInfo, error) {
+	info, err := f.File.Stat()
+	return info, f.mind(err)
+}
+
+func (f *fragileFile) Sync() error     { return f.mind(f.File.Sync()) }
+func (f *fragileFile) SyncData() error { return f.mind(f.File.SyncData()) }
+func (f *fragileFile) Close() error    { return f.mind(f.File.Close()) }
 
 // countedFile adds what is read and written to the traffic.
 type countedFile struct {
@@ -300,4 +366,5 @@ var (
 	_ vfs.FS   = (*workFS)(nil)
 	_ vfs.File = (*countedFile)(nil)
 	_ vfs.File = (*workDir)(nil)
+	_ vfs.File = (*fragileFile)(nil)
 )

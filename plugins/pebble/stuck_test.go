@@ -73,6 +73,36 @@ func TestFlushFails(t *testing.T) {
 	}
 }
 
+// TestBlobRewriteFails has blob files that cannot be rewritten. Pebble tries again for
+// ever, and tells of it as of nothing else.
+func TestBlobRewriteFails(t *testing.T) {
+	path := generate(t, pebbletest.Spec{Shape: pebbletest.Overwrites, Separate: 128})
+	digest, _ := contentOf(t, path)
+	var openings atomic.Int64
+	var failed atomic.Bool
+	b := newBackend(Config{})
+	b.fs = faultfs.New(vfs.Default, func(op faultfs.Op, do func() error) error {
+		if strings.Contains(op.To, "OPTIONS-") {
+			openings.Add(1)
+		}
+		if openings.Load() == 2 && op.Kind == faultfs.Create && strings.HasSuffix(op.Name, ".blob") {
+			failed.Store(true)
+			return &os.PathError{Op: "open", Path: op.Name, Err: syscall.ENOSPC}
+		}
+		return do()
+	})
+	err := returns(t, func() error { return compactWith(context.Background(), b, path) })
+	if !failed.Load() || !errors.Is(err, sdk.ErrNoSpace) {
+		t.Errorf("failed %v, error %v, want %v", failed.Load(), err, sdk.ErrNoSpace)
+	}
+	if got, _ := contentOf(t, path); got != digest {
+		t.Error("content changed")
+	}
+	if result := compact(t, path); result.ReclaimedBytes <= 0 {
+		t.Errorf("%+v", result)
+	}
+}
+
 // TestCancelWhileOpening cancels while Pebble flushes the log, which nothing
 // interrupts.
 func TestCancelWhileOpening(t *testing.T) {
@@ -212,6 +242,7 @@ func compactAndBreak(store string) error {
 // in a new store, which nobody needs any more; and one that ends the opening, with goroutines that Pebble has begun.
 func TestFatal(t *testing.T) {
 	const manifest, directory, options = "write MANIFEST|create .sst", "sync of directory|create marker.manifest", "create temporary|create .sst"
+	separate := pebbletest.Spec{Shape: pebbletest.Overwrites, Separate: 128}
 	for _, c := range []struct {
 		name    string
 		mode    string
@@ -225,6 +256,8 @@ func TestFatal(t *testing.T) {
 		{"a directory in a flush", modeRanges, pebbletest.Spec{LeaveInLog: true}, directory, "sync directory", true},
 		{"a directory in a compaction", modeRanges, pebbletest.Spec{}, directory, "sync directory", true},
 		{"options after a flush", modeRanges, pebbletest.Spec{LeaveInLog: true}, options, "temporary", false},
+		{"a blob file that is rewritten", modeRanges, separate, "sync 0|create .blob", ".blob", true},
+		{"options while blob files may be rewritten", modeRanges, separate, "create temporary|remove .sst", "temporary", true},
 		{"a manifest of a new store", modeRewrite, pebbletest.Spec{}, "write MANIFEST|link .sst", "MANIFEST", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {

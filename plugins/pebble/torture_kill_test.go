@@ -13,20 +13,20 @@ import (
 func (c *campaign) killAtOperations() {
 	var cases []func()
 	kinds := map[string]int{}
-	for _, s := range c.subjects {
-		changes := those(s.ops, faultfs.Op.Changes)
-		for _, at := range c.numbers(len(changes), 150, 6) {
+	c.each(func(s *subject, mode string, r *run) {
+		changes := those(r.ops, faultfs.Op.Changes)
+		for _, at := range c.numbers(len(changes), 100, 4) {
 			for _, when := range c.moments(changes[at-1], at) {
-				kind := fmt.Sprintf("killed %s an operation", when)
+				kind := fmt.Sprintf("%s, killed %s an operation", mode, when)
 				kinds[kind]++
 				cases = append(cases, func() {
 					c.one(kind, fmt.Sprintf("%s, %d", s.name, at), func(dir string, random *rand.Rand) (met, error) {
-						return c.kill(kind, dir, s, strike{At: at, Kill: when, Share: random.Float64()}, random)
+						return c.kill(kind, dir, s, strike{At: at, Mode: mode, Kill: when, Share: random.Float64()}, random)
 					})
 				})
 			}
 		}
-	}
+	})
 	c.parallel(cases)
 	for kind, n := range kinds {
 		c.enough(kind, n*2/3, func(n *count) int { return n.kills })
@@ -73,25 +73,26 @@ func (c *campaign) killedOnce(kind, path string, at strike) (kills int, err erro
 // killAgain kills compactions that find what one before left that was killed.
 func (c *campaign) killAgain() {
 	const kind = "killed, and so were the next"
-	each := 2
+	each := 1
 	if c.whole {
-		each = 16
+		each = 10
 	}
 	const times = 3
 	var cases []func()
-	for _, s := range c.subjects {
-		changes := len(those(s.ops, faultfs.Op.Changes))
+	c.each(func(s *subject, first string, _ *run) {
 		for i := range each {
 			cases = append(cases, func() {
-				c.one(kind, fmt.Sprintf("%s, %d", s.name, i), func(dir string, random *rand.Rand) (came met, err error) {
+				c.one(kind, fmt.Sprintf("%s, %s, %d", s.name, first, i), func(dir string, random *rand.Rand) (came met, err error) {
 					path, err := s.put(dir)
+					mode := first
 					for n := 0; n < times && err == nil; n++ {
 						var kills int
 						kills, err = c.killedOnce(kind, path, strike{
-							At:   1 + random.IntN(changes),
-							Kill: []moment{killBefore, killWithin, killAfter}[random.IntN(3)], Share: random.Float64(),
+							At:   1 + random.IntN(len(those(s.runs[mode].ops, faultfs.Op.Changes))),
+							Mode: mode, Kill: []moment{killBefore, killWithin, killAfter}[random.IntN(3)], Share: random.Float64(),
 						})
 						came.kills += kills
+						mode = s.modes[random.IntN(len(s.modes))]
 					}
 					if err != nil {
 						return came, err
@@ -100,7 +101,7 @@ func (c *campaign) killAgain() {
 				})
 			})
 		}
-	}
+	})
 	c.parallel(cases)
 	c.enough(kind, len(cases), func(n *count) int { return n.kills })
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/wringdb/wring/plugins/pebble/internal/powercut"
 )
 
-// powerCuts cuts the power before each operation and after the last one, and looks
-// at one of the states that may be found then.
+// powerCuts cuts the power before each operation of a compaction in place and after
+// the last one, and looks at one of the states that may be found then.
 func (c *campaign) powerCuts() {
 	var cases []func()
 	for _, s := range c.subjects {
@@ -51,7 +51,8 @@ func (c *campaign) record(s *subject) (journal *powercut.Journal, err error) {
 		if journal, err = powercut.New(path); err != nil {
 			return err
 		}
-		return compactAt(backendOn(journal.Around), path)
+		_, err = compactAt(backendOn(journal.Around), path, modeRanges)
+		return err
 	})
 	return journal, err
 }
@@ -80,7 +81,7 @@ func (c *campaign) cutNext(dir string, s *subject, journal *powercut.Journal, ki
 	if err != nil {
 		return err
 	}
-	if err := compactAt(backendOn(next.Around), path); err != nil {
+	if _, err := compactAt(backendOn(next.Around), path, modeRanges); err != nil {
 		return err
 	}
 	if err := os.Mkdir(after, 0o700); err != nil {

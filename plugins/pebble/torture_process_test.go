@@ -41,15 +41,18 @@ func (c *campaign) killAtRandomTimes() {
 	const plugins, hosts = 30, 6 // of each store
 	var cases []func()
 	for _, s := range large {
-		took, err := c.undisturbed(dir, s)
-		if err != nil {
-			c.t.Errorf("%s: %v", s.name, err)
-			continue
+		took := map[string]time.Duration{}
+		for _, mode := range s.modes {
+			var err error
+			if took[mode], err = c.undisturbed(dir, s, mode); err != nil {
+				c.t.Fatalf("%s: %v", s.name, err)
+			}
 		}
 		for i := range plugins {
+			mode := s.modes[i%len(s.modes)]
 			cases = append(cases, func() {
 				c.one(ofPlugin, fmt.Sprintf("%s, %d", s.name, i), func(in string, random *rand.Rand) (met, error) {
-					return c.killPlugin(ofPlugin, dir, in, s, took, random)
+					return c.killPlugin(ofPlugin, dir, in, s, mode, took[mode], random)
 				})
 			})
 		}
@@ -57,7 +60,7 @@ func (c *campaign) killAtRandomTimes() {
 			for _, kind := range []string{ofHost, ofBoth} {
 				cases = append(cases, func() {
 					c.one(kind, fmt.Sprintf("%s, %d", s.name, i), func(in string, random *rand.Rand) (met, error) {
-						return c.killHost(kind, dir, in, s, took, kind == ofBoth, random)
+						return c.killHost(kind, dir, in, s, took[modeRanges], kind == ofBoth, random)
 					})
 				})
 			}
@@ -91,15 +94,15 @@ func launch(programs string, stderr io.Writer) (*sdk.Process, error) {
 	})
 }
 
-func slowly(process *sdk.Process, path string, report func(sdk.Progress)) error {
+func slowly(process *sdk.Process, path, mode string, report func(sdk.Progress)) error {
 	_, err := process.Client().Compact(context.Background(), sdk.CompactRequest{
-		Store: sdk.Store{Path: path}, Limits: sdk.Limits{BytesPerSecond: slowRate},
+		Store: sdk.Store{Path: path}, Mode: mode, Limits: sdk.Limits{BytesPerSecond: slowRate},
 	}, report)
 	return err
 }
 
 // undisturbed is how long a compaction takes that is left alone.
-func (c *campaign) undisturbed(programs string, s *subject) (took time.Duration, err error) {
+func (c *campaign) undisturbed(programs string, s *subject, mode string) (took time.Duration, err error) {
 	err = c.try("undisturbed", func(dir string, _ *rand.Rand) error {
 		path, err := s.put(dir)
 		if err != nil {
@@ -111,7 +114,7 @@ func (c *campaign) undisturbed(programs string, s *subject) (took time.Duration,
 		}
 		defer process.Stop(context.Background())
 		began := time.Now()
-		err = slowly(process, path, func(sdk.Progress) {})
+		err = slowly(process, path, mode, func(sdk.Progress) {})
 		took = time.Since(began)
 		return err
 	})
@@ -119,7 +122,7 @@ func (c *campaign) undisturbed(programs string, s *subject) (took time.Duration,
 }
 
 // killPlugin kills a plugin at a random time of a compaction.
-func (c *campaign) killPlugin(kind, programs, dir string, s *subject, took time.Duration, random *rand.Rand) (came met, err error) {
+func (c *campaign) killPlugin(kind, programs, dir string, s *subject, mode string, took time.Duration, random *rand.Rand) (came met, err error) {
 	path, err := s.put(dir)
 	if err != nil {
 		return came, err
@@ -133,7 +136,7 @@ func (c *campaign) killPlugin(kind, programs, dir string, s *subject, took time.
 	phase.Store("start")
 	ended := make(chan error, 1)
 	go func() {
-		ended <- slowly(process, path, func(p sdk.Progress) { phase.Store(p.Phase) })
+		ended <- slowly(process, path, mode, func(p sdk.Progress) { phase.Store(p.Phase) })
 	}()
 	select {
 	case <-time.After(time.Duration(random.Int64N(int64(took)))): // the random time
@@ -147,7 +150,7 @@ func (c *campaign) killPlugin(kind, programs, dir string, s *subject, took time.
 	switch {
 	case errors.Is(err, sdk.ErrConnection):
 		came.kills = 1
-		c.note(kind, fmt.Sprintf("in phase %s", phase.Load()))
+		c.note(kind, fmt.Sprintf("%s, in phase %s", mode, phase.Load()))
 	case err != nil:
 		return came, err
 	default:

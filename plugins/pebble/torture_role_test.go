@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -32,8 +33,8 @@ type strike struct {
 	At int
 	// Reads are counted, and not what changes something.
 	Reads bool
-	// Measure is done, and not a compaction.
-	Measure bool
+	// Mode of the compaction; "" for a measurement.
+	Mode string
 	// Kill ends the process.
 	Kill moment `json:",omitempty"`
 	// Errno fails the operation, and with Lasts each later one.
@@ -132,31 +133,38 @@ func playTorture(store string) error {
 		}
 		return do()
 	})
-	work := compactAt
-	if s.Measure {
-		work = measureAt
+	var err error
+	if s.Mode == "" {
+		err = measureAt(b, store)
+	} else {
+		_, err = compactAt(b, store, s.Mode)
 	}
-	err := work(b, store)
 	mu.Lock()
 	a.Failure, lifted = asFailed(err), true
 	mu.Unlock()
 	a.Measured = asFailed(measureAt(b, store))
-	a.After = asFailed(compactAt(b, store))
+	_, err = compactAt(b, store, s.Mode)
+	a.After = asFailed(err)
 	mu.Lock()
 	defer mu.Unlock()
 	return tell.Encode(a)
 }
 
-// backendOn is the backend as a plugin serves it, on a file system that is watched.
+// backendOn is the backend as a plugin serves it, on a file system that is watched,
+// and with small steps.
 func backendOn(around faultfs.Around) sdk.Backend {
 	b := newBackend(Config{})
+	b.stepBytes = 32 << 10
 	b.fs = faultfs.New(vfs.Default, around)
+	b.hook = func(operation, name string) error {
+		op := faultfs.Op{Kind: faultfs.Other, Name: filepath.Join(filepath.Dir(name), operation+" "+filepath.Base(name))}
+		return around(op, func() error { return nil }) // it is done next
+	}
 	return sdk.Guard(b)
 }
 
-func compactAt(b sdk.Backend, store string) error {
-	_, err := b.Compact(context.Background(), sdk.CompactRequest{Store: sdk.Store{Path: store}}, func(sdk.Progress) {})
-	return err
+func compactAt(b sdk.Backend, store, mode string) (sdk.CompactResult, error) {
+	return b.Compact(context.Background(), sdk.CompactRequest{Store: sdk.Store{Path: store}, Mode: mode}, func(sdk.Progress) {})
 }
 
 func measureAt(b sdk.Backend, store string) error {

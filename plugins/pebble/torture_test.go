@@ -1,7 +1,6 @@
 package pebble
 
 import (
-	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -16,7 +15,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	pebbledb "github.com/cockroachdb/pebble/v2"
 
@@ -75,7 +73,7 @@ func TestSubjects(t *testing.T) {
 	if compactable < 4 {
 		t.Errorf("patches have %d regions to compact", compactable)
 	}
-	apart := generate(t, pebbletest.Spec{Shape: pebbletest.Overwrites, Format: pebbledb.FormatNewest, LiveBytes: 256 << 10, Adjust: valuesApart})
+	apart := generate(t, pebbletest.Spec{Shape: pebbletest.Overwrites, LiveBytes: 256 << 10, Separate: 128, Adjust: tablesOf(64 << 10)})
 	if blobs, err := filepath.Glob(filepath.Join(apart, "*.blob")); err != nil || len(blobs) == 0 {
 		t.Errorf("values apart have the files %q, error %v", blobs, err)
 	}
@@ -109,10 +107,19 @@ type subject struct {
 	keys    int
 	options string // text of the OPTIONS file
 	format  pebbledb.FormatMajorVersion
-	// usual is what a compaction leaves that nothing disturbs.
-	usual sdk.Size
-	// ops are that compaction's operations, and looks those of a measurement.
-	ops, looks []faultfs.Op
+	blobs   bool // it keeps values in files of their own
+	// modes are those in which there is something to compact, and runs are compactions
+	// in them that nothing disturbs.
+	modes []string
+	runs  map[string]*run
+	// looks are the operations of a measurement.
+	looks []faultfs.Op
+}
+
+// run is a compaction that nothing disturbs: its operations, and what it leaves.
+type run struct {
+	ops   []faultfs.Op
+	after sdk.Size
 }
 
 // generate makes stores of all shapes in which there is something to compact.
@@ -132,8 +139,8 @@ func (c *campaign) generate() []*subject {
 		{"expired", pebbletest.Spec{Shape: pebbletest.Expired, ObsoleteLogs: true}},
 		{"patches", pebbletest.Spec{Shape: pebbletest.Patches, RangeKeys: 3, Adjust: tablesOf(16 << 10)}},
 		{"patches in the log", pebbletest.Spec{Shape: pebbletest.Patches, FilterBits: 10, Format: newest, LeaveInLog: true, Adjust: tablesOf(16 << 10)}},
-		{"values apart", pebbletest.Spec{Shape: pebbletest.Overwrites, Format: newest, Adjust: valuesApart}},
-		{"values apart in the log", pebbletest.Spec{Shape: pebbletest.Deletes, Format: newest, Adjust: valuesApart, LeaveInLog: true}},
+		{"values apart", pebbletest.Spec{Shape: pebbletest.Overwrites, Format: newest, Separate: 128}},
+		{"values apart in the log", pebbletest.Spec{Shape: pebbletest.Deletes, Format: newest, Separate: 128, LeaveInLog: true}},
 		{"one table", pebbletest.Spec{Shape: pebbletest.Deletes, LiveBytes: 32 << 10}},
 	}
 	if !c.whole {
@@ -162,31 +169,17 @@ func tablesOf(bytes int64) func(*pebbledb.Options) {
 	}
 }
 
-// valuesApart lets a store keep values in files of their own, too.
-func valuesApart(o *pebbledb.Options) {
-	tablesOf(64 << 10)(o)
-	o.Experimental.ValueSeparationPolicy = func() pebbledb.ValueSeparationPolicy {
-		return pebbledb.ValueSeparationPolicy{
-			Enabled: true, MinimumSize: 128, MaxBlobReferenceDepth: 5, RewriteMinimumAge: time.Hour, TargetGarbageRatio: 1,
-		}
-	}
-}
-
 // subject makes a store, and compacts a copy of it with nothing in the way.
 func (c *campaign) subject(name string, spec pebbletest.Spec) *subject {
-	s := &subject{name: name, path: filepath.Join(c.scratch, "subject "+name)}
+	s := &subject{name: name, path: filepath.Join(c.scratch, "subject "+name), runs: map[string]*run{}}
 	if err := pebbletest.Generate(s.path, spec); err != nil {
 		c.t.Fatal(err)
 	}
 	err := s.know()
-	if err == nil {
-		err = c.try(name, func(dir string, _ *rand.Rand) error {
-			path, err := s.put(dir)
-			if err != nil {
-				return err
-			}
-			return s.rehearse(path)
-		})
+	for _, mode := range []string{modeRanges, modeRewrite, ""} {
+		if err == nil {
+			err = c.try(name, func(dir string, _ *rand.Rand) error { return s.rehearse(dir, mode) })
+		}
 	}
 	if err != nil {
 		c.t.Fatalf("%s: %v", name, err)
@@ -194,27 +187,37 @@ func (c *campaign) subject(name string, spec pebbletest.Spec) *subject {
 	return s
 }
 
-// rehearse measures and compacts with nothing in the way.
-func (s *subject) rehearse(path string) error {
-	var mu sync.Mutex
-	note := func(ops *[]faultfs.Op) faultfs.Around {
-		return func(op faultfs.Op, do func() error) error {
-			mu.Lock()
-			defer mu.Unlock()
-			*ops = append(*ops, faultfs.Op{Kind: op.Kind, Name: op.Name})
-			return do()
-		}
-	}
-	if err := measureAt(backendOn(note(&s.looks)), path); err != nil {
+// rehearse compacts, or measures where there is no mode, with nothing in the way.
+func (s *subject) rehearse(dir, mode string) error {
+	path, err := s.put(dir)
+	if err != nil {
 		return err
 	}
-	request := sdk.CompactRequest{Store: sdk.Store{Path: path}}
-	result, err := backendOn(note(&s.ops)).Compact(context.Background(), request, func(sdk.Progress) {})
-	if err == nil && result.NoOp {
-		err = errors.New("there is nothing to compact")
+	var mu sync.Mutex
+	var ops []faultfs.Op
+	b := backendOn(func(op faultfs.Op, do func() error) error {
+		mu.Lock()
+		ops = append(ops, faultfs.Op{Kind: op.Kind, Name: op.Name})
+		mu.Unlock()
+		return do()
+	})
+	if mode == "" {
+		err := measureAt(b, path)
+		s.looks = ops
+		return err
 	}
-	s.usual = result.After
-	return err
+	result, err := compactAt(b, path, mode)
+	switch {
+	case mode == modeRewrite && errors.Is(err, sdk.ErrUnsupported): // a store with blob files
+	case err != nil:
+		return err
+	case !result.NoOp:
+		s.modes = append(s.modes, mode)
+		s.runs[mode] = &run{ops: ops, after: result.After}
+	case mode == modeRanges: // what a rewrite would give back may not be worth it
+		return errors.New("there is nothing to compact")
+	}
+	return nil
 }
 
 // those are the operations that are so. Another compaction has about as many, and
@@ -223,9 +226,9 @@ func those(ops []faultfs.Op, so func(faultfs.Op) bool) []faultfs.Op {
 	return slices.DeleteFunc(slices.Clone(ops), func(op faultfs.Op) bool { return !so(op) })
 }
 
-// put puts a copy of the store into a directory.
+// put puts a copy of the store into a directory, where it is alone in another one.
 func (s *subject) put(dir string) (string, error) {
-	path := filepath.Join(dir, "store")
+	path := filepath.Join(dir, "alone", "store")
 	return path, os.CopyFS(path, os.DirFS(s.path))
 }
 
@@ -285,6 +288,15 @@ func (c *campaign) count(kind string) *count {
 		c.counts[kind] = &count{notes: map[string]int{}}
 	}
 	return c.counts[kind]
+}
+
+// each goes through all stores, and the modes in which they are compacted.
+func (c *campaign) each(do func(s *subject, mode string, r *run)) {
+	for _, s := range c.subjects {
+		for _, mode := range s.modes {
+			do(s, mode, s.runs[mode])
+		}
+	}
 }
 
 // enough makes sure that most cases of a kind came to what they were to meet.

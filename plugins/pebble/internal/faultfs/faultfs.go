@@ -25,6 +25,8 @@ const (
 	Rename  Kind = "rename"
 	Link    Kind = "link"
 	Remove  Kind = "remove"
+	// Other is a change that others make by themselves, and tell an Around of.
+	Other Kind = "other"
 )
 
 // Operations that leave it as it is, but may fail as well. Close is of files that
@@ -59,7 +61,7 @@ type Op struct {
 // Changes says whether another state of the disk may be found after the operation.
 func (o Op) Changes() bool {
 	switch o.Kind {
-	case Create, Reuse, Write, Sync, SyncDir, Rename, Link, Remove:
+	case Create, Reuse, Write, Sync, SyncDir, Rename, Link, Remove, Other:
 		return true
 	default:
 		return false

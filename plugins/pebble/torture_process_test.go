@@ -166,7 +166,12 @@ func (c *campaign) killHost(kind, programs, dir string, s *subject, took time.Du
 	if err != nil {
 		return came, err
 	}
-	config := filepath.Join(dir, "wring.hcl")
+	home, err := os.MkdirTemp("", "wring") // a socket's name must be short
+	if err != nil {
+		return came, err
+	}
+	defer func() { _ = os.RemoveAll(home) }()
+	config := filepath.Join(home, "wring.hcl")
 	if err := os.WriteFile(config, fmt.Appendf(nil, `
 data_dir = %q
 defaults {
@@ -181,13 +186,13 @@ store "s" {
   path   = %q
   limit  = "%dB/s"
 }
-`, filepath.Join(dir, "state"), path, slowRate), 0o600); err != nil {
+`, filepath.Join(home, "state"), path, slowRate), 0o600); err != nil {
 		return came, err
 	}
 	host := exec.Command(filepath.Join(programs, "wring"), "run", "--config", config)
 	var stderr bytes.Buffer
 	host.Stdout, host.Stderr = &stderr, &stderr
-	host.Env = []string{"HOME=" + dir, "TMPDIR=" + dir, "PATH=/usr/bin:/bin"}
+	host.Env = []string{"HOME=" + home, "TMPDIR=" + home, "PATH=/usr/bin:/bin"}
 	if err := host.Start(); err != nil {
 		return came, err
 	}

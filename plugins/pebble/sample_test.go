@@ -28,6 +28,8 @@ func TestSampling(t *testing.T) {
 		{Shape: pebbletest.Overwrites},
 		{Shape: pebbletest.RangeDeletes, Adjust: smallTables},
 		{Shape: pebbletest.Churn, Adjust: smallTables},
+		{Shape: pebbletest.Clustered, Garbage: 0.3},
+		{Shape: pebbletest.Overwrites, Separate: 128, ValueBytes: 256},
 	}
 	for i, spec := range cases {
 		t.Run(fmt.Sprintf("%d %s", i, spec.Shape), func(t *testing.T) {

@@ -45,11 +45,12 @@ type piece struct {
 }
 
 // sample reads the regions, all of them when they fit into the budget, else a
-// part of each, and weighs what a reader gets.
+// part of each, and weighs what a reader gets. Values that lie apart are weighed by
+// their length, and not read: of those the budget counts nothing.
 func (t *Tree) sample(ctx context.Context, rewritten []Region, budget int64) (survey, error) {
 	var total int64
 	for _, r := range rewritten {
-		total += r.Bytes()
+		total += r.tableBytes()
 	}
 	var s survey
 	for _, r := range rewritten {
@@ -70,46 +71,87 @@ func (t *Tree) sampleRegion(ctx context.Context, r Region, share float64) (after
 	if len(r.Tables) == 0 { // writes in the log alone
 		rate = bytesPerRaw(slices.Concat(t.Levels...))
 	}
-	starts, limit := [][]byte{r.Start}, int64(everything)
+	starts := [][]byte{r.Start}
 	if share < 1 {
-		budget := share * float64(r.Bytes())
-		starts = t.starts(r, max(1, int(budget/samplePiece)))
-		limit = max(1, int64(budget/rate)/int64(len(starts)))
+		starts = t.starts(r, max(1, int(share*float64(r.tableBytes())/samplePiece)))
 	}
-	var sum piece
+	var live, weighed float64
 	for i, start := range starts {
 		var end []byte // exclusive
 		if i+1 < len(starts) {
 			end = starts[i+1]
 		}
-		pieces, err := t.read(ctx, r, start, end, limit)
+		s, err := t.readStratum(ctx, r, start, end, share, rate)
 		if err != nil {
 			return 0, nil, err
 		}
-		var here piece
-		for _, p := range pieces {
-			here.physical += p.physical
-			here.live += p.live
-		}
-		for _, p := range pieces {
-			weight := float64(p.physical)
-			if share < 1 {
-				// Each start stands for an equal part of the region.
-				weight /= float64(max(1, here.physical))
-			}
-			parts = append(parts, part{weight: weight, fill: min(1, float64(p.live)*rate/float64(max(1, p.physical)))})
-		}
-		sum.physical += here.physical
-		sum.live += here.live
+		live += s.live
+		weighed += s.physical
+		parts = append(parts, s.parts...)
 	}
-	live := float64(sum.live)
-	if share < 1 && sum.physical > 0 {
-		live *= max(1, float64(r.dataBytes())/float64(sum.physical))
+	if share < 1 && weighed > 0 {
+		live *= float64(r.dataBytes()) / weighed
 	}
 	if live == 0 {
 		return 0, parts, nil
 	}
 	return int64(live*rate) + tableOverhead, parts, nil
+}
+
+// stratum is a part of a region that what was read of it stands for.
+type stratum struct {
+	live, physical float64 // as of a piece
+	parts          []part
+}
+
+// readStratum reads the share of what lies between the keys start and end (exclusive,
+// nil for the region's), from start on.
+func (t *Tree) readStratum(ctx context.Context, r Region, start, end []byte, share, rate float64) (stratum, error) {
+	limit := int64(everything)
+	var whole int64
+	if share < 1 {
+		to := end
+		if to == nil {
+			to = r.End
+		}
+		var err error
+		if whole, err = t.bytesBetween(r, start, to); err != nil {
+			return stratum{}, err
+		}
+		tables := float64(r.tableBytes()) / float64(max(1, r.Bytes()))
+		limit = max(samplePiece, int64(share*tables*float64(whole)))
+	}
+	pieces, err := t.read(ctx, r, start, end, limit)
+	if err != nil {
+		return stratum{}, err
+	}
+	var sum piece
+	for _, p := range pieces {
+		sum.physical += p.physical
+		sum.live += p.live
+	}
+	s := stratum{live: float64(sum.live), physical: float64(sum.physical)}
+	scale := 1.0
+	if share < 1 && sum.physical > 0 {
+		scale = max(1, float64(whole)/float64(sum.physical))
+	}
+	s.live *= scale
+	s.physical *= scale
+	for _, p := range pieces {
+		s.parts = append(s.parts, part{
+			weight: float64(p.physical) * scale,
+			fill:   min(1, float64(p.live)*rate/float64(max(1, p.physical))),
+		})
+	}
+	return s, nil
+}
+
+// tableBytes are those of the region's tables, without values that lie apart.
+func (r Region) tableBytes() (n int64) {
+	for _, t := range r.Tables {
+		n += t.Size
+	}
+	return n
 }
 
 // dataBytes is how much of the region's tables are blocks of keys and values: that is
@@ -120,6 +162,15 @@ func (r Region) dataBytes() (n int64) {
 		n += max(t.Size/2, t.Size-aside) + t.Blobs
 	}
 	return n
+}
+
+// bytesBetween is how many bytes of tables lie between two keys, blocks at the ends by half.
+func (t *Tree) bytesBetween(r Region, from, to []byte) (int64, error) {
+	bytes, err := t.DB.EstimateDiskUsage(from, to)
+	if err != nil {
+		return 0, fmt.Errorf("weigh tables: %w", err)
+	}
+	return max(0, int64(bytes)-t.blocksAtEnds(r, from, to)), nil
 }
 
 // starts are keys spread over the region by the number of tables, at most limit.
@@ -152,7 +203,7 @@ func (t *Tree) blocksAtEnds(r Region, from, to []byte) int64 {
 		if t.Props.NumDataBlocks == 0 || compare(t.Largest, from) < 0 || compare(t.Smallest, to) > 0 {
 			continue
 		}
-		half := float64(t.Size) / float64(t.Props.NumDataBlocks) / 2
+		half := float64(t.Bytes()) / float64(t.Props.NumDataBlocks) / 2
 		if compare(t.Smallest, from) < 0 {
 			excess += half
 		}
@@ -163,8 +214,12 @@ func (t *Tree) blocksAtEnds(r Region, from, to []byte) int64 {
 	return int64(excess)
 }
 
+// looksEvery is after how many keys read looks at its limit.
+const looksEvery = 16
+
 // read goes through the region's content from start on, up to the key end
-// (exclusive, nil for none) or about limit bytes, whichever is first.
+// (exclusive, nil for none) or until about limit bytes of tables were read, whichever
+// is first.
 func (t *Tree) read(ctx context.Context, r Region, start, end []byte, limit int64) (pieces []piece, err error) {
 	compare := t.Comparer.Compare
 	if end == nil {
@@ -189,15 +244,12 @@ func (t *Tree) read(ctx context.Context, r Region, start, end []byte, limit int6
 	}()
 	from := bytes.Clone(start)
 	var p piece
-	var read, renewed int64
+	var read, renewed int64 // of keys and values
+	var blocks int64        // that iterators before this one have read, in bytes
 	done := func(to []byte) error {
-		physical, err := t.DB.EstimateDiskUsage(from, to)
-		if err != nil {
-			return fmt.Errorf("weigh tables: %w", err)
-		}
-		p.physical = int64(physical)
-		if limit < everything {
-			p.physical = max(0, p.physical-t.blocksAtEnds(r, from, to))
+		var err error
+		if p.physical, err = t.bytesBetween(r, from, to); err != nil {
+			return err
 		}
 		pieces = append(pieces, p)
 		p, from = piece{}, append(from[:0], to...)
@@ -229,6 +281,7 @@ func (t *Tree) read(ctx context.Context, r Region, start, end []byte, limit int6
 					return nil, err
 				}
 				old := it
+				blocks += blockBytes(old)
 				it = fresh
 				if err := old.Close(); err != nil {
 					return nil, err
@@ -238,7 +291,7 @@ func (t *Tree) read(ctx context.Context, r Region, start, end []byte, limit int6
 				}
 			}
 		}
-		if read >= limit {
+		if n%looksEvery == 0 && limit < everything && blocks+blockBytes(it) >= limit {
 			if p.live > 0 {
 				err = done(it.Key())
 			}
@@ -257,3 +310,7 @@ func (t *Tree) read(ctx context.Context, r Region, start, end []byte, limit int6
 	}
 	return pieces, err
 }
+
+// blockBytes is how much of the tables an iterator has read so far, as it lies on the
+// disk.
+func blockBytes(it *pebbledb.Iterator) int64 { return int64(it.Stats().InternalStats.BlockBytes) }

@@ -38,6 +38,7 @@ type readOnlyFS struct {
 	// cancelled is the context's Err; may be nil. Once it returns an error, so do
 	// reads: nothing else ends what Pebble does in one call.
 	cancelled func() error
+	ahead     ahead
 
 	mu sync.Mutex
 	// replayed are the names of the log files that Pebble opened; it leaves
@@ -59,7 +60,11 @@ func (f *readOnlyFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error)
 		f.replayed[base] = true
 		f.mu.Unlock()
 	}
-	return &countedFile{File: inner, traffic: f.traffic, paced: isTable(name), readable: f.cancelled}, nil
+	counted := &countedFile{File: inner, traffic: f.traffic, paced: isTable(name), readable: f.cancelled}
+	if !isTable(name) {
+		return counted, nil
+	}
+	return f.ahead.file(counted), nil
 }
 
 func (f *readOnlyFS) List(dir string) ([]string, error) {
@@ -119,6 +124,7 @@ type workFS struct {
 	// watch of the call. Once that has returned, Pebble retries its flush only
 	// every now and then instead of using a processor up.
 	watch *watch
+	ahead ahead
 }
 
 // retryEvery is how long each retry of a flush is held up that nobody waits for.
@@ -155,7 +161,11 @@ func isTable(name string) bool {
 
 func (f *workFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 	file, err := f.FS.Open(name, opts...)
-	return f.wrap(name)(file, f.mind(f.fragile(name), err))
+	file, err = f.wrap(name)(file, f.mind(f.fragile(name), err))
+	if err != nil || !isTable(name) {
+		return file, err
+	}
+	return f.ahead.file(file), nil
 }
 
 func (f *workFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
@@ -170,7 +180,11 @@ func (f *workFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, 
 	}
 	file, err := f.FS.Create(name, category)
 	// A blob file that cannot be created is no harm.
-	return f.wrap(name)(file, f.mind(f.fragile(name) && !strings.HasSuffix(name, ".blob"), err))
+	file, err = f.wrap(name)(file, f.mind(f.fragile(name) && !strings.HasSuffix(name, ".blob"), err))
+	if err != nil || !isTable(name) {
+		return file, err
+	}
+	return behind(file), nil
 }
 
 func (f *workFS) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {

@@ -3,10 +3,8 @@ package pebble
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	pebbledb "github.com/cockroachdb/pebble/v2"
@@ -93,11 +91,15 @@ type compaction struct {
 	traffic     traffic
 	engine.Progress
 
-	// windows are what is compacted, in this order, and before is what they held.
-	windows []engine.Window
-	before  *engine.Sum
-	// raw are the bytes of keys and values in them.
-	raw int64
+	// windows are what is compacted, in this order, and checks what was compared of
+	// those that are done.
+	windows  []engine.Window
+	checks   []*check
+	tracking atomic.Pointer[tracking] // of the window at hand
+	// known are the tables that there were when the last of them was compared, and
+	// checked the bytes of keys and values that were read beforehand.
+	known   map[uint64]bool
+	checked int64
 	// total are the bytes of tables in all steps, done those in finished ones.
 	total, done int64
 }
@@ -137,8 +139,7 @@ func (c *compaction) run(ctx context.Context) (sdk.CompactResult, error) {
 	if err := c.rewrite(ctx, view.own); err != nil {
 		return result, err
 	}
-	before := c.before.Content()
-	after, err := c.verify(ctx, before)
+	before, after, err := c.verify(ctx)
 	if err != nil {
 		return result, err
 	}
@@ -201,104 +202,6 @@ func (c *compaction) room(what string, need int64) error {
 	return nil
 }
 
-// verify reads the store as the next process will find it: the content of what was
-// rewritten, and the order of all levels beside it.
-func (c *compaction) verify(ctx context.Context, before engine.Content) (engine.Content, error) {
-	reads, stop := context.WithCancel(ctx)
-	defer stop()
-	view, err := c.openView(reads, c.path, c.viewing())
-	if err != nil {
-		return engine.Content{}, err
-	}
-	defer view.close()
-	// It cannot be interrupted, but its reads fail once their context has ended.
-	levels := engine.Beside(func() error { return c.checkLevels(view, c.windows) })
-	after, err := c.readAgain(ctx, view, max(1, before.Bytes))
-	if err == nil && (after.Digest != before.Digest || after.Items != before.Items) {
-		err = differenceError(c.path, fmt.Sprintf("other content: %d items with digest %s, before %d with %s",
-			after.Items, after.Digest, before.Items, before.Digest))
-	}
-	if err != nil {
-		stop()
-		_ = levels() // the first error counts
-		return engine.Content{}, engine.ReadError("verify", c.path, err)
-	}
-	c.Tell("levels", 0, 0)
-	err = levels()
-	if ctx.Err() != nil {
-		return engine.Content{}, sdk.Errorf(sdk.ErrCancelled, "verify %s: %w", c.path, ctx.Err())
-	}
-	var errno syscall.Errno
-	switch {
-	case errors.As(err, &errno): // nothing is known of the levels
-		return engine.Content{}, engine.WorkError("check the levels of", c.path, err)
-	case err != nil:
-		return engine.Content{}, differenceError(c.path, "inconsistent levels: "+engine.FirstLine(err))
-	}
-	return after, nil
-}
-
-// checkLevels is Pebble's own check. Where no tables lie above others, there is no more
-// to their order than that their keys ascend, which reading them shows, and that they do
-// not overlap, which Pebble makes sure of on opening.
-func checkLevels(v *view, windows []engine.Window) error {
-	if !engine.Stacked(v.own.compare(), v.levels, windows) {
-		return nil
-	}
-	return v.db.CheckLevels(nil)
-}
-
-// readAgain sums up what was read before, one half beside the other.
-func (c *compaction) readAgain(ctx context.Context, v *view, total int64) (engine.Content, error) {
-	var done atomic.Int64
-	sum := func(from, to []byte) (*engine.Sum, func() error) {
-		s := engine.NewSum(v.own.compare(), 0)
-		last := int64(0)
-		return s, func() error {
-			for _, w := range c.windows {
-				w, ok := w.Between(v.own.compare(), from, to)
-				if !ok {
-					continue
-				}
-				err := s.AddPoints(ctx, v.db, w.Start, w.Upper, func(bytes int64) error {
-					c.Tell("verify", min(done.Add(bytes-last), total), total)
-					last = bytes
-					return nil
-				})
-				if err != nil {
-					return err
-				}
-			}
-			return nil
-		}
-	}
-	middle := engine.Middle(v.own.compare(), v.levels, c.windows)
-	lower, readLower := sum(nil, middle)
-	upper, readUpper := sum(middle, nil)
-	wait := engine.Beside(readLower)
-	var err error
-	if middle != nil {
-		err = readUpper()
-	}
-	if werr := wait(); err == nil {
-		err = werr
-	}
-	lower.Merge(upper)
-	for _, w := range c.windows {
-		if err == nil {
-			err = lower.AddRangeKeys(ctx, v.db, w.Start, w.Upper)
-		}
-	}
-	if err == nil {
-		err = v.events.first()
-	}
-	if err != nil {
-		return engine.Content{}, err
-	}
-	c.Tell("verify", total, total)
-	return lower.Content(), nil
-}
-
 // missAttributes is an error where values have short attributes, and nobody has said how
 // to find these.
 func (c *compaction) missAttributes(ctx context.Context, v *view) error {
@@ -318,10 +221,4 @@ func (c *compaction) missAttributes(ctx context.Context, v *view) error {
 // attributesError is for values with short attributes, which rewriting would lose.
 func attributesError(path string) error {
 	return needsCode("ShortAttributeExtractor", "%s has values with short attributes, which only its application can find", path)
-}
-
-// differenceError is for what is found too late to be undone.
-func differenceError(path, what string) error {
-	return sdk.Errorf(sdk.ErrInternal, "%s was compacted in place and has %s; the tables from before are gone", path, what).
-		WithHint("the store is not what it was, and another compaction does not change that: stop its application, keep a copy of the directory for a report, check the machine's memory and disk, and restore the store from a backup")
 }

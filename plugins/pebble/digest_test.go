@@ -105,20 +105,34 @@ func TestVerifyDifference(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer held.release()
-	c := &compaction{backend: b, path: path, lock: held.lock, watch: newWatch(), Progress: engine.Progress{Report: func(sdk.Progress) {}}}
-	c.windows = view4test(t, path).tree().Windows(c.stepBytes, true)
-	right, err := engine.ReadContent(context.Background(), view4test(t, path).db, func(int64) {})
-	if err != nil {
-		t.Fatal(err)
+	sum := func(paths ...string) *engine.Sum {
+		s := engine.NewSum(nil, 0)
+		for _, path := range paths {
+			if err := s.Add(context.Background(), view4test(t, path).db, nil, nil, func(int64) error { return nil }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return s
 	}
-	if _, err := c.verify(context.Background(), right); err != nil {
+	verify := func(before *engine.Sum) error {
+		c := &compaction{backend: b, path: path, lock: held.lock, watch: newWatch(), Progress: engine.Progress{Report: func(sdk.Progress) {}}}
+		c.windows = view4test(t, path).tree().Windows(c.stepBytes, true)
+		for _, w := range c.windows {
+			c.checks = append(c.checks, &check{window: w, parts: []engine.Window{w}, before: engine.NewSum(nil, 0)})
+		}
+		c.checks[0].before = before
+		_, _, err := c.verify(context.Background())
+		return err
+	}
+	if err := verify(sum(path)); err != nil {
 		t.Errorf("the same content: %v", err)
 	}
-	for name, wrong := range map[string]engine.Content{
-		"digest": {Digest: "xxh64:0000000000000000", Items: right.Items},
-		"items":  {Digest: right.Digest, Items: right.Items + 1},
+	other := generate(t, pebbletest.Spec{Seed: 2})
+	for name, wrong := range map[string]*engine.Sum{
+		"digest": sum(other),
+		"items":  sum(path, other),
 	} {
-		_, err := c.verify(context.Background(), wrong)
+		err := verify(wrong)
 		if !errors.Is(err, sdk.ErrInternal) || sdk.Retryable(err) {
 			t.Errorf("another %s: error %v, want %v that lasts", name, err, sdk.ErrInternal)
 		}

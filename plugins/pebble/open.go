@@ -26,6 +26,8 @@ type events struct {
 	// flushes is set where nothing but a flush works in the background while one is
 	// waited for. Pebble retries it for ever.
 	flushes bool
+	// begins is told of each compaction that begins; may be nil.
+	begins func(pebbledb.CompactionInfo)
 
 	mu         sync.Mutex
 	corruption error
@@ -77,6 +79,7 @@ func (e *events) listener() *pebbledb.EventListener {
 			}
 		},
 		BackgroundError: e.failed,
+		CompactionBegin: e.begins,
 		// Pebble retries the rewriting of a blob file for ever, too, and tells of its
 		// errors in no other way.
 		BlobFileRewriteEnd: func(info pebbledb.BlobFileRewriteInfo) {

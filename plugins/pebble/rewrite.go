@@ -78,7 +78,11 @@ func (c *compaction) open(ctx context.Context, own *ownOptions, automatic bool, 
 	c.working = &workFS{FS: c.fs, traffic: &c.traffic, options: own.text, cancelled: ctx.Err, watch: c.watch, rewritesBlobs: automatic && c.blobs}
 	// What is in the log is flushed at the first opening, with nothing else going
 	// on in the background.
-	events := &events{watch: c.watch, flushes: !automatic}
+	events := &events{watch: c.watch, flushes: !automatic, begins: func(info pebbledb.CompactionInfo) {
+		if t := c.tracking.Load(); t != nil {
+			t.begins(info)
+		}
+	}}
 	options := own.parsed.Clone()
 	options.FS = c.working
 	options.Lock = c.lock
@@ -170,15 +174,57 @@ func (c *compaction) compactRanges(ctx context.Context, db *pebbledb.DB, own *ow
 			c.windows[i].Steps = []engine.KeyRange{{Start: w.Start, End: w.End, Bytes: w.Bytes()}}
 		}
 		c.total += c.windows[i].StepBytes()
-		c.raw += w.RawBytes()
 	}
-	c.before = engine.NewSum(tree.Comparer.Compare, 0)
+	return c.compactWindows(ctx, db, tree.Comparer)
+}
+
+// compactWindows does one after the other, and compares what one has with what it had
+// while it does the next. Where Pebble's own compactions are to follow, that waits for
+// the end.
+func (c *compaction) compactWindows(ctx context.Context, db *pebbledb.DB, comparer *pebbledb.Comparer) (err error) {
+	compared := func() error { return nil }
+	var last atomic.Pointer[check] // that is compared with nothing else going on
+	defer func() {
+		last.Store(nil)
+		// A difference counts for more than what has ended the next window.
+		if cerr := compared(); err == nil || errors.Is(cerr, sdk.ErrInternal) || errors.Is(cerr, sdk.ErrCorrupt) {
+			err = cerr
+		}
+	}()
 	for _, w := range c.windows {
-		if err := ctx.Err(); err != nil {
+		k, err := c.compactWindow(ctx, db, comparer, w)
+		if err == nil {
+			err = compared()
+		}
+		if err != nil {
 			return err
 		}
-		if err := c.compactWindow(ctx, db, tree.Comparer, w); err != nil {
-			return err
+		c.checks = append(c.checks, k)
+		if len(w.Steps) == 0 || c.blobs {
+			continue
+		}
+		compared = engine.Beside(func() error {
+			return c.compareWindow(ctx, db, comparer, k, func(done int64) {
+				if total := max(1, k.bytes()); last.Load() == k {
+					c.Tell("verify", min(done, total), total)
+				}
+			})
+		})
+	}
+	if n := len(c.checks); n > 0 {
+		last.Store(c.checks[n-1])
+	}
+	if err := compared(); err != nil {
+		return err
+	}
+	levels, err := engine.ListTables(db)
+	if err != nil {
+		return fmt.Errorf("list tables: %w", err)
+	}
+	c.known = map[uint64]bool{}
+	for _, tables := range levels {
+		for _, t := range tables {
+			c.known[t.Number] = true
 		}
 	}
 	return nil
@@ -186,19 +232,25 @@ func (c *compaction) compactRanges(ctx context.Context, db *pebbledb.DB, own *ow
 
 // compactWindow compacts a part of the key space while what it had before is read,
 // from the tables of before: those stay on the disk until then.
-func (c *compaction) compactWindow(ctx context.Context, db *pebbledb.DB, comparer *pebbledb.Comparer, w engine.Window) error {
+func (c *compaction) compactWindow(ctx context.Context, db *pebbledb.DB, comparer *pebbledb.Comparer, w engine.Window) (*check, error) {
 	reading, stop := context.WithCancel(ctx)
 	defer stop()
-	read, err := c.before.Begin(reading, db, w.Start, w.Upper)
+	k := &check{window: w, before: engine.NewSum(comparer.Compare, 0)}
+	pinned, err := k.before.Pin(reading, db, w.Start, w.Upper)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	cover := w.Cover(comparer.Compare)
+	track := newTracking(len(w.Steps) == 0 || c.blobs)
+	c.tracking.Store(track)
+	defer c.tracking.Store(nil)
 	var stepping atomic.Bool // that is what is told of then
 	stepping.Store(len(w.Steps) > 0)
 	wait := engine.Beside(func() error {
-		err := read(func(bytes int64) error {
+		var raw int64
+		err := track.read(reading, pinned, cover, func(more int64) { raw += more }, func(bytes int64) error {
 			if !stepping.Load() {
-				c.Tell("check", min(bytes, c.raw), c.raw)
+				c.Tell("check", min(c.checked+bytes, c.checked+raw), c.checked+raw)
 			}
 			return nil
 		})
@@ -207,20 +259,26 @@ func (c *compaction) compactWindow(ctx context.Context, db *pebbledb.DB, compare
 		}
 		return err
 	})
-	err = c.compactSteps(ctx, db, comparer, w, wait)
+	err = c.compactSteps(ctx, db, comparer, w, func() error {
+		track.rest() // else what it has pinned stays
+		return wait()
+	})
+	track.end()
 	if err != nil {
 		stop()
 		_ = wait() // the iterator is closed then; the first error counts
-		return err
+		return nil, err
 	}
 	stepping.Store(false)
 	if err := wait(); err != nil {
-		return err
+		return nil, err
 	}
-	if c.before.Content().Attributes && c.config.ShortAttributeExtractor == nil {
-		return attributesError(c.path) // no more of them than those until here are lost
+	c.checked += k.bytes()
+	k.parts = cover.Taken()
+	if k.before.Content().Attributes && c.config.ShortAttributeExtractor == nil {
+		return nil, attributesError(c.path) // no more of them than those until here are lost
 	}
-	return nil
+	return k, nil
 }
 
 func (c *compaction) compactSteps(ctx context.Context, db *pebbledb.DB, comparer *pebbledb.Comparer, w engine.Window, read func() error) error {
@@ -232,33 +290,41 @@ func (c *compaction) compactSteps(ctx context.Context, db *pebbledb.DB, comparer
 			return err
 		}
 		c.Tell("compact", c.done, c.total)
-		if w.Forcible() {
-			ok, err := c.force(db, comparer, w.Region)
-			if err != nil {
-				return err
-			}
-			if !ok {
-				c.notes = append(c.notes, engine.NoteNoRoom)
-				continue
-			}
-		}
-		wide, ok := step.Widen(comparer)
-		if !ok {
-			c.notes = append(c.notes, engine.NoteSingleKey)
-			continue
-		}
-		written := c.traffic.written.Load()
-		err := wide.Compact(ctx, db, reportEvery, func() error {
-			c.Tell("compact", c.done+min(step.Bytes, c.traffic.written.Load()-written), c.total)
-			return nil
-		})
+		note, err := c.compactStep(ctx, db, comparer, w, step)
 		if err != nil {
 			return err
+		}
+		if note != "" {
+			c.notes = append(c.notes, note)
 		}
 		c.done += step.Bytes
 		c.Tell("compact", c.done, c.total)
 	}
 	return nil
+}
+
+// compactStep does one, or notes why it cannot. How far it has come shows by what it
+// has written of what is expected to be left.
+func (c *compaction) compactStep(ctx context.Context, db *pebbledb.DB, comparer *pebbledb.Comparer, w engine.Window, step engine.KeyRange) (note string, err error) {
+	if w.Forcible() {
+		ok, err := c.force(db, comparer, w.Region)
+		if err != nil {
+			return "", err
+		}
+		if !ok {
+			return engine.NoteNoRoom, nil
+		}
+	}
+	wide, ok := step.Widen(comparer)
+	if !ok {
+		return engine.NoteSingleKey, nil
+	}
+	began, left := c.traffic.written.Load(), w.LiveShare()
+	return "", wide.Compact(ctx, db, reportEvery, func() error {
+		read := int64(float64(c.traffic.written.Load()-began) / left)
+		c.Tell("compact", c.done+min(step.Bytes, read), c.total)
+		return nil
+	})
 }
 
 // roomFor is an error where a step does not find room. Tables that were replaced and

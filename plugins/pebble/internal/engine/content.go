@@ -96,6 +96,9 @@ func (s *Sum) AddPoints(ctx context.Context, r pebbledb.Reader, lower, upper []b
 			return err
 		}
 		next, err := s.points(ctx, it, report)
+		if cerr := it.Close(); err == nil {
+			err = cerr
+		}
 		if err != nil {
 			return err
 		}
@@ -115,10 +118,15 @@ func (s *Sum) AddRangeKeys(ctx context.Context, r pebbledb.Reader, lower, upper 
 	return s.rangeKeys(ctx, it)
 }
 
-// Begin opens what Add would read, content as of now, and returns what reads it:
-// whatever happens to the store between the two, and meanwhile, is not seen. The
-// tables as of now stay on the disk until it has returned; it must be called.
-func (s *Sum) Begin(ctx context.Context, r pebbledb.Reader, lower, upper []byte) (read func(report func(bytes int64) error) error, err error) {
+// Pinned is a part of a store as it was at some time: whatever happens to the store
+// since, and meanwhile, is not seen. Its tables stay on the disk until it is closed.
+type Pinned struct {
+	sum *Sum
+	it  *pebbledb.Iterator
+}
+
+// Pin opens what Add would read, and adds the range keys.
+func (s *Sum) Pin(ctx context.Context, r pebbledb.Reader, lower, upper []byte) (*Pinned, error) {
 	if err := s.AddRangeKeys(ctx, r, lower, upper); err != nil {
 		return nil, err
 	}
@@ -126,13 +134,20 @@ func (s *Sum) Begin(ctx context.Context, r pebbledb.Reader, lower, upper []byte)
 	if err != nil {
 		return nil, err
 	}
-	return func(report func(bytes int64) error) error {
-		if _, err := s.points(ctx, it, report); err != nil {
-			return err
-		}
-		return report(s.content.Bytes)
-	}, nil
+	return &Pinned{sum: s, it: it}, nil
 }
+
+// AddPoints is that of the sum, with one iterator for all ranges.
+func (p *Pinned) AddPoints(ctx context.Context, lower, upper []byte, report func(bytes int64) error) error {
+	p.it.SetBounds(lower, upper)
+	if _, err := p.sum.points(ctx, p.it, report); err != nil {
+		return err
+	}
+	return report(p.sum.content.Bytes)
+}
+
+// Close gives the tables free.
+func (p *Pinned) Close() error { return p.it.Close() }
 
 func iterate(ctx context.Context, r pebbledb.Reader, kind pebbledb.IterKeyType, lower, upper []byte) (*pebbledb.Iterator, error) {
 	it, err := r.NewIterWithContext(ctx, &pebbledb.IterOptions{KeyTypes: kind, LowerBound: lower, UpperBound: upper})
@@ -142,14 +157,8 @@ func iterate(ctx context.Context, r pebbledb.Reader, kind pebbledb.IterKeyType, 
 	return it, nil
 }
 
-// points takes an iterator as far as it may go, closes it, and returns where to go
-// on.
+// points takes an iterator as far as it may go, and returns where to go on.
 func (s *Sum) points(ctx context.Context, it *pebbledb.Iterator, report func(bytes int64) error) (next []byte, err error) {
-	defer func() {
-		if cerr := it.Close(); err == nil {
-			err = cerr
-		}
-	}()
 	began, told := s.content.Bytes, s.content.Bytes
 	var last []byte
 	for valid, n := it.First(), 1; valid; valid, n = it.Next(), n+1 {

@@ -17,6 +17,13 @@ func estimate(rewritten []Region) survey {
 	return s
 }
 
+// LiveShare is about which part of the region's bytes compaction leaves, by the tables'
+// properties: above 0, to 1.
+func (r Region) LiveShare() float64 {
+	e := r.estimate()
+	return min(1, max(0.01, float64(e.least+e.most)/2/float64(max(1, r.Bytes()))))
+}
+
 type bounds struct{ least, most int64 }
 
 func (r Region) estimate() bounds {

@@ -94,6 +94,11 @@ func (w Window) Between(compare pebbledb.Compare, from, to []byte) (Window, bool
 	return w, w.Upper == nil || compare(w.Start, w.Upper) < 0
 }
 
+// Overlaps says whether the table has keys in the window, as far as its bounds tell.
+func (w Window) Overlaps(compare pebbledb.Compare, t Table) bool {
+	return compare(t.Largest, w.Start) >= 0 && (w.Upper == nil || compare(t.Smallest, w.Upper) < 0)
+}
+
 // inside are the tables that begin in one of the windows, in the order of their
 // smallest keys.
 func inside(compare pebbledb.Compare, levels [][]Table, windows []Window) (tables []Table) {

@@ -57,7 +57,18 @@ const pinnedThick = 0.1
 
 // ReadLevels lists the tables by level, each level in key order.
 func ReadLevels(db *pebbledb.DB) ([][]Table, error) {
-	infos, err := db.SSTables(pebbledb.WithProperties())
+	levels, err := listTables(db, pebbledb.WithProperties())
+	if err == nil {
+		weighBlobs(levels, db.Metrics())
+	}
+	return levels, err
+}
+
+// ListTables is ReadLevels without properties and without what lies in blob files.
+func ListTables(db *pebbledb.DB) ([][]Table, error) { return listTables(db) }
+
+func listTables(db *pebbledb.DB, options ...pebbledb.SSTablesOption) ([][]Table, error) {
+	infos, err := db.SSTables(options...)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +87,6 @@ func ReadLevels(db *pebbledb.DB) ([][]Table, error) {
 			})
 		}
 	}
-	weighBlobs(levels, db.Metrics())
 	return levels, nil
 }
 

@@ -109,8 +109,9 @@ type backend struct {
 	stepBytes int64
 	// hook hears of changes of directories that do not go through fs; tests kill there.
 	hook swap.Hook
-	// checkLevels checks the order of what was compacted; tests let it find something.
-	checkLevels func(*view, []engine.Window) error
+	// checkLevels checks the order of tables that are not among the old ones; tests let
+	// it find something.
+	checkLevels func(v *view, old map[uint64]bool) error
 
 	mu sync.Mutex
 	// held are the stores that this backend has locked. The lock belongs to

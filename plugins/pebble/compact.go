@@ -96,9 +96,10 @@ type compaction struct {
 	windows  []engine.Window
 	checks   []*check
 	tracking atomic.Pointer[tracking] // of the window at hand
-	// known are the tables that there were when the last of them was compared, and
-	// checked the bytes of keys and values that were read beforehand.
-	known   map[uint64]bool
+	// old are the tables that there were before, and known those when the last window
+	// was compared.
+	old, known map[uint64]bool
+	// checked are the bytes of keys and values that were read beforehand.
 	checked int64
 	// total are the bytes of tables in all steps, done those in finished ones.
 	total, done int64

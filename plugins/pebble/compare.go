@@ -73,7 +73,7 @@ func (c *compaction) verify(ctx context.Context) (before, after engine.Content, 
 	}
 	defer view.close()
 	// It cannot be interrupted, but its reads fail once their context has ended.
-	levels := engine.Beside(func() error { return c.checkLevels(view, c.windows) })
+	levels := engine.Beside(func() error { return c.checkLevels(view, c.old) })
 	before, after, err = c.compareRest(ctx, view)
 	if err != nil {
 		stop()
@@ -174,11 +174,11 @@ func sumAgain(ctx context.Context, db *pebbledb.DB, compare pebbledb.Compare, le
 	return lower, err
 }
 
-// checkLevels is Pebble's own check. Where no tables lie above others, there is no more
-// to their order than that their keys ascend, which reading them shows, and that they do
-// not overlap, which Pebble makes sure of on opening.
-func checkLevels(v *view, windows []engine.Window) error {
-	if !engine.Stacked(v.own.compare(), v.levels, windows) {
+// checkLevels is Pebble's own check. Where no new tables lie above others or below, there
+// is no more to their order than that their keys ascend, which reading them shows, and
+// that they do not overlap, which Pebble makes sure of on opening.
+func checkLevels(v *view, old map[uint64]bool) error {
+	if !engine.Stacked(v.own.compare(), v.levels, old) {
 		return nil
 	}
 	return v.db.CheckLevels(nil)

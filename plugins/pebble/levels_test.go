@@ -49,7 +49,7 @@ func TestCheckLevelsIsHeard(t *testing.T) {
 	begun, heard := make(chan struct{}), make(chan struct{})
 	b := newBackend(Config{})
 	b.cacheBytes = 0 // it reads what was read for the digest again
-	b.checkLevels = func(v *view, _ []engine.Window) error {
+	b.checkLevels = func(v *view, _ map[uint64]bool) error {
 		<-begun
 		return v.db.CheckLevels(nil)
 	}
@@ -97,8 +97,8 @@ func TestLevelsAreWrong(t *testing.T) {
 			path := generate(t, pebbletest.Spec{})
 			b := newBackend(Config{})
 			var checked int
-			b.checkLevels = func(v *view, windows []engine.Window) error {
-				if checked++; v.db == nil || len(windows) == 0 {
+			b.checkLevels = func(v *view, old map[uint64]bool) error {
+				if checked++; v.db == nil || len(old) == 0 {
 					t.Error("no store is open for the check")
 				}
 				return c.found
@@ -130,7 +130,7 @@ func TestCancelWhileCheckingLevels(t *testing.T) {
 	var reads, after atomic.Int64
 	b := newBackend(Config{})
 	b.cacheBytes = 0
-	b.checkLevels = func(v *view, _ []engine.Window) error {
+	b.checkLevels = func(v *view, _ map[uint64]bool) error {
 		checking.Store(true)
 		return v.db.CheckLevels(nil)
 	}
@@ -153,5 +153,24 @@ func TestCancelWhileCheckingLevels(t *testing.T) {
 	}
 	if got, _ := contentOf(t, path); got != digest {
 		t.Error("content changed")
+	}
+}
+
+// TestLevelsAreCheckedWhereNeeded has tables above others: what lies so is read, unless
+// all of it was there before.
+func TestLevelsAreCheckedWhereNeeded(t *testing.T) {
+	v := view4test(t, generate(t, pebbletest.Spec{}))
+	read := func(old map[uint64]bool) int64 {
+		began := v.fs.traffic.read.Load()
+		if err := checkLevels(v, old); err != nil {
+			t.Fatal(err)
+		}
+		return v.fs.traffic.read.Load() - began
+	}
+	if n := read(engine.Numbers(v.levels)); n != 0 {
+		t.Errorf("%d bytes were read of old tables", n)
+	}
+	if n := read(nil); n == 0 {
+		t.Error("nothing was read of new tables")
 	}
 }

@@ -520,7 +520,7 @@ func TestRewriteDiffers(t *testing.T) {
 		{"values that are others each time", func(o *pebbledb.Options) { o.Merger = fickle }, func(*backend) {}, "digest"},
 		{"a disk that writes something else", nil, garble, ""},
 		{"levels out of order", nil, func(b *backend) {
-			b.checkLevels = func(*view, []engine.Window) error { return errors.New("keys out of order\nstack") }
+			b.checkLevels = func(*view, map[uint64]bool) error { return errors.New("keys out of order\nstack") }
 		}, "keys out of order"},
 	}
 	for _, c := range cases {

@@ -151,6 +151,7 @@ func (c *compaction) compactRanges(ctx context.Context, db *pebbledb.DB, own *ow
 	if err != nil {
 		return fmt.Errorf("list tables: %w", err)
 	}
+	c.old = engine.Numbers(levels)
 	tree := &engine.Tree{DB: db, Comparer: own.comparer(), Levels: levels, Forced: true}
 	// Rewriting a blob file moves values of tables that stay as they are: with those
 	// about, all content is compared.
@@ -221,12 +222,7 @@ func (c *compaction) compactWindows(ctx context.Context, db *pebbledb.DB, compar
 	if err != nil {
 		return fmt.Errorf("list tables: %w", err)
 	}
-	c.known = map[uint64]bool{}
-	for _, tables := range levels {
-		for _, t := range tables {
-			c.known[t.Number] = true
-		}
-	}
+	c.known = engine.Numbers(levels)
 	return nil
 }
 

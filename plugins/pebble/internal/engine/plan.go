@@ -129,18 +129,37 @@ func Middle(compare pebbledb.Compare, levels [][]Table, windows []Window) []byte
 	return nil
 }
 
-// Stacked says whether tables lie above others in the windows.
-func Stacked(compare pebbledb.Compare, levels [][]Table, windows []Window) bool {
-	var last Table
-	for i, t := range inside(compare, levels, windows) {
-		if i > 0 {
-			if c := compare(last.Largest, t.Smallest); c > 0 || c == 0 && !last.LargestExclusive {
+// Stacked says whether tables lie above or below others that are not among the old ones.
+func Stacked(compare pebbledb.Compare, levels [][]Table, old map[uint64]bool) bool {
+	tables := slices.Concat(levels...)
+	slices.SortFunc(tables, func(a, b Table) int { return compare(a.Smallest, b.Smallest) })
+	var any, fresh *Table // that reach furthest
+	reaches := func(last *Table, t Table) bool {
+		if last == nil {
+			return false
+		}
+		c := compare(last.Largest, t.Smallest)
+		return c > 0 || c == 0 && !last.LargestExclusive
+	}
+	further := func(last, t *Table) *Table {
+		if last == nil || compare(t.Largest, last.Largest) > 0 || last.LargestExclusive && compare(t.Largest, last.Largest) == 0 {
+			return t
+		}
+		return last
+	}
+	for i := range tables {
+		t := &tables[i]
+		if old[t.Number] {
+			if reaches(fresh, *t) {
 				return true
 			}
+		} else {
+			if reaches(any, *t) {
+				return true
+			}
+			fresh = further(fresh, t)
 		}
-		if i == 0 || compare(t.Largest, last.Largest) > 0 {
-			last = t
-		}
+		any = further(any, t)
 	}
 	return false
 }

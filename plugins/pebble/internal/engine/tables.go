@@ -90,6 +90,17 @@ func listTables(db *pebbledb.DB, options ...pebbledb.SSTablesOption) ([][]Table,
 	return levels, nil
 }
 
+// Numbers of all tables.
+func Numbers(levels [][]Table) map[uint64]bool {
+	numbers := map[uint64]bool{}
+	for _, tables := range levels {
+		for _, t := range tables {
+			numbers[t.Number] = true
+		}
+	}
+	return numbers
+}
+
 // weighBlobs divides what is used of the blob files among the tables, by how many of
 // their values are there.
 func weighBlobs(levels [][]Table, m *pebbledb.Metrics) {

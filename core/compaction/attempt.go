@@ -55,16 +55,16 @@ func (t *turn) unseen(v verdict) verdict {
 	}
 }
 
-// settled is the verdict after a lost connection when nothing is left to do. A
-// backend replaces a store only after it has verified the new one, so a store
-// that has shrunk was compacted.
+// settled is the verdict after a lost connection when nothing is left to do: a store
+// that has shrunk was compacted. A backend that replaces a store has verified the new one
+// before; one that works in place may not have come to it.
 func (t *turn) settled(f sdk.Fragmentation, d policy.Decision) verdict {
 	if given := t.before.AllocatedBytes - f.AllocatedBytes; given > 0 && d.Action == policy.Skip {
 		t.result.ReclaimedBytes = given
 		t.result.TotalBytesAfter = f.TotalBytes
 		return verdict{
 			outcome: history.Compacted, code: history.CodeLost,
-			reason: "the connection was lost during the compaction, which had done its work all the same: " + d.Reason,
+			reason: "the connection was lost during the compaction, which had done its work all the same, but nobody heard whether it was verified: " + d.Reason,
 		}
 	}
 	return verdict{
@@ -143,6 +143,9 @@ func (t *turn) compact(a *access, d policy.Decision) verdict {
 		return t.compacted(d, done)
 	}
 	v := t.question().judgeCompact(c, t.doubt)
+	if c.ending == returned && v.outcome != history.Unknown && progress.wrote() {
+		v.reason += t.partly(a)
+	}
 	if c.givenUp() {
 		a.hung, t.calling = true, c.over
 	}
@@ -153,6 +156,23 @@ func (t *turn) compact(a *access, d policy.Decision) verdict {
 	// A remote call that stalled ends here before it ends there.
 	t.doubt = t.doubt || t.lost || c.ending == stalled
 	return v
+}
+
+// lookAfter is how long a look may take at a store whose compaction ended early.
+const lookAfter = time.Second
+
+// partly says what a compaction that ended early has given back: a backend that works in
+// place keeps what it has done.
+func (t *turn) partly(a *access) string {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), lookAfter)
+	defer cancel()
+	f, err := a.look(ctx, sdk.DepthQuick)
+	given := t.before.AllocatedBytes - f.AllocatedBytes
+	if err != nil || given <= 0 {
+		return ""
+	}
+	t.result.TotalBytesAfter, t.result.ReclaimedBytes = f.TotalBytes, given
+	return fmt.Sprintf("; %s were given back until then, and stay so", sdk.FormatBytes(given))
 }
 
 func (t *turn) question() question {
@@ -170,6 +190,11 @@ func (t *turn) compacted(d policy.Decision, done sdk.CompactResult) verdict {
 	r := &t.result
 	r.TotalBytesBefore, r.TotalBytesAfter = done.Before.TotalBytes, done.After.TotalBytes
 	r.ReclaimedBytes = done.ReclaimedBytes
+	if r.Attempts > 1 {
+		// The attempt before may have given something back, or left something.
+		r.TotalBytesBefore = t.before.TotalBytes
+		r.ReclaimedBytes = t.before.AllocatedBytes - done.After.AllocatedBytes
+	}
 	r.DurationMS, r.PauseMS = done.Duration.Milliseconds(), pauseMS(done.Pause)
 	r.Mode = done.Mode
 	if v := done.Verification; v != nil {

@@ -257,6 +257,34 @@ func TestOutcomes(t *testing.T) {
 			want: history.Cancelled, code: history.CodeCancelled, reason: "by its plugin, as when the plugin's process is told to end; nothing", attempts: 1, calls: "measure sweep compact",
 		},
 		{
+			name: "cancelled while it works in place",
+			backend: &backend{
+				compact:       inPlace(sdk.Errorf(sdk.ErrCancelled, "told to end (SIGTERM)")),
+				fragmentation: shrinks(20*mib, 15*mib),
+			},
+			want: history.Cancelled, code: history.CodeCancelled, attempts: 1, calls: "measure sweep compact measure",
+			reason: "nothing in the store is lost; 5.0 MiB were given back until then, and stay so",
+			check: func(t *testing.T, r history.Result, _ history.Past) {
+				if r.TotalBytesBefore != 20*mib || r.TotalBytesAfter != 15*mib || r.ReclaimedBytes != 5*mib || r.Verified {
+					t.Errorf("result %+v", r)
+				}
+			},
+		},
+		{
+			name: "fails in place, and then succeeds",
+			backend: &backend{
+				compact:       inPlace(errFleeting, nil),
+				fragmentation: shrinks(20*mib, 15*mib, 15*mib),
+			},
+			want: history.Compacted, code: "worthwhile", attempts: 2, calls: "measure sweep compact measure measure sweep compact", took: 30 * time.Second,
+			events: []event.Name{event.RunStarted, event.CompactionStarted, event.CompactionStarted},
+			check: func(t *testing.T, r history.Result, _ history.Past) {
+				if r.TotalBytesBefore != 20*mib || r.TotalBytesAfter != 9*mib || r.ReclaimedBytes != 12*mib || !r.Verified {
+					t.Errorf("result %+v", r)
+				}
+			},
+		},
+		{
 			name: "cancelled by its plugin while it measures", backend: &backend{fragmentation: measures(sdk.ErrCancelled)},
 			want: history.Cancelled, code: history.CodeCancelled, reason: "cancelled before anything was changed by its plugin, as when", calls: "measure",
 		},
@@ -331,6 +359,26 @@ func TestOutcomes(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// inPlace writes something each time, and returns one error after the other; nil is
+// success.
+func inPlace(errs ...error) func(context.Context, int, sdk.CompactRequest, func(sdk.Progress)) (sdk.CompactResult, error) {
+	return func(_ context.Context, n int, _ sdk.CompactRequest, report func(sdk.Progress)) (sdk.CompactResult, error) {
+		report(sdk.Progress{Phase: "compact", BytesWritten: mib})
+		return success, errs[n-1]
+	}
+}
+
+// shrinks measures a store that is so large at one time after the other.
+func shrinks(allocated ...int64) func(int, sdk.FragmentationRequest) (sdk.Fragmentation, error) {
+	return func(n int, _ sdk.FragmentationRequest) (sdk.Fragmentation, error) {
+		f := fragmented
+		f.TotalBytes, f.AllocatedBytes = allocated[n-1], allocated[n-1]
+		f.LiveBytes = min(f.LiveBytes, f.AllocatedBytes)
+		f.ReclaimableBytes = f.AllocatedBytes - f.LiveBytes
+		return f, nil
 	}
 }
 

@@ -29,6 +29,7 @@ type reporter struct {
 
 	mu        sync.Mutex
 	closed    bool
+	written   bool
 	published sdk.Progress
 	at        time.Time
 	estimate  estimate
@@ -40,6 +41,7 @@ func (r *reporter) report(said sdk.Progress) {
 	if r.closed {
 		return // a backend that goes on talking
 	}
+	r.written = r.written || said.BytesWritten > 0
 	now := r.turn.runner.clock.Now()
 	if r.turn.repaced.Swap(false) {
 		r.estimate = estimate{} // the rate so far says nothing about what is to come
@@ -54,6 +56,13 @@ func (r *reporter) report(said sdk.Progress) {
 	r.turn.runner.bus.Publish(event.Event{
 		Name: event.CompactionProgress, Run: r.turn.run, Store: r.turn.store.Name, Plugin: r.turn.result.Plugin, Progress: p,
 	})
+}
+
+// wrote says whether the backend has told of bytes that it wrote.
+func (r *reporter) wrote() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.written
 }
 
 func (r *reporter) close() {

@@ -2,6 +2,7 @@ package pebble
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"slices"
 	"sync"
@@ -102,7 +103,7 @@ func (f *aheadFile) ReadAt(p []byte, off int64) (int, error) {
 	a.mu.Unlock()
 	n, err := f.File.ReadAt(data, off)
 	if n < len(p) {
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return copy(p, data[:n]), err
 		}
 		// What lies ahead cannot be read; what was asked for may be whole.

@@ -60,7 +60,7 @@ func TestAhead(t *testing.T) {
 					if rest := want[at:min(len(want), at+block)]; !bytes.Equal(buffer[:n], rest) {
 						t.Errorf("%d bytes at %d are others", n, at)
 					}
-					if short := at+block > len(want); (short && err != io.EOF) || (!short && err != nil) {
+					if short := at+block > len(want); (short && !errors.Is(err, io.EOF)) || (!short && err != nil) {
 						t.Errorf("%d bytes at %d of %d, error %v", n, at, len(want), err)
 					}
 				}

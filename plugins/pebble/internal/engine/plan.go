@@ -133,7 +133,7 @@ func Middle(compare pebbledb.Compare, levels [][]Table, windows []Window) []byte
 func Stacked(compare pebbledb.Compare, levels [][]Table, old map[uint64]bool) bool {
 	tables := slices.Concat(levels...)
 	slices.SortFunc(tables, func(a, b Table) int { return compare(a.Smallest, b.Smallest) })
-	var any, fresh *Table // that reach furthest
+	var every, fresh *Table // that reach furthest
 	reaches := func(last *Table, t Table) bool {
 		if last == nil {
 			return false
@@ -154,12 +154,12 @@ func Stacked(compare pebbledb.Compare, levels [][]Table, old map[uint64]bool) bo
 				return true
 			}
 		} else {
-			if reaches(any, *t) {
+			if reaches(every, *t) {
 				return true
 			}
 			fresh = further(fresh, t)
 		}
-		any = further(any, t)
+		every = further(every, t)
 	}
 	return false
 }

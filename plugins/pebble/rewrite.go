@@ -180,19 +180,17 @@ func (c *compaction) compactRanges(ctx context.Context, db *pebbledb.DB, own *ow
 }
 
 // compactWindows does one after the other, and compares what one has with what it had
-// while it does the next. Where Pebble's own compactions are to follow, that waits for
-// the end.
+// while it does the next. The last one, and those that are to be followed by Pebble's own
+// compactions, are left to verify.
 func (c *compaction) compactWindows(ctx context.Context, db *pebbledb.DB, comparer *pebbledb.Comparer) (err error) {
 	compared := func() error { return nil }
-	var last atomic.Pointer[check] // that is compared with nothing else going on
 	defer func() {
-		last.Store(nil)
 		// A difference counts for more than what has ended the next window.
 		if cerr := compared(); err == nil || errors.Is(cerr, sdk.ErrInternal) || errors.Is(cerr, sdk.ErrCorrupt) {
 			err = cerr
 		}
 	}()
-	for _, w := range c.windows {
+	for i, w := range c.windows {
 		k, err := c.compactWindow(ctx, db, comparer, w)
 		if err == nil {
 			err = compared()
@@ -201,19 +199,9 @@ func (c *compaction) compactWindows(ctx context.Context, db *pebbledb.DB, compar
 			return err
 		}
 		c.checks = append(c.checks, k)
-		if len(w.Steps) == 0 || c.blobs {
-			continue
+		if i+1 < len(c.windows) && len(w.Steps) > 0 && !c.blobs {
+			compared = engine.Beside(func() error { return c.compareWindow(ctx, db, comparer, k) })
 		}
-		compared = engine.Beside(func() error {
-			return c.compareWindow(ctx, db, comparer, k, func(done int64) {
-				if total := max(1, k.bytes()); last.Load() == k {
-					c.Tell("verify", min(done, total), total)
-				}
-			})
-		})
-	}
-	if n := len(c.checks); n > 0 {
-		last.Store(c.checks[n-1])
 	}
 	if err := compared(); err != nil {
 		return err
@@ -269,7 +257,7 @@ func (c *compaction) compactWindow(ctx context.Context, db *pebbledb.DB, compare
 	if err := wait(); err != nil {
 		return nil, err
 	}
-	c.checked += k.bytes()
+	c.checked += k.before.Content().Bytes
 	k.parts = cover.Taken()
 	if k.before.Content().Attributes && c.config.ShortAttributeExtractor == nil {
 		return nil, attributesError(c.path) // no more of them than those until here are lost

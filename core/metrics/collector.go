@@ -156,11 +156,22 @@ func outcomes() []history.Outcome {
 type sink struct{ out chan<- prometheus.Metric }
 
 func (m sink) gauge(d *prometheus.Desc, v float64, labels ...string) {
-	m.out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	metric, err := prometheus.NewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	m.put(d, metric, err)
 }
 
 func (m sink) counter(d *prometheus.Desc, v float64, labels ...string) {
-	m.out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
+	metric, err := prometheus.NewConstMetric(d, prometheus.CounterValue, v, labels...)
+	m.put(d, metric, err)
+}
+
+// put takes a metric. One that cannot be shown is an error of its own, which
+// the others are shown beside; a panic would take all that follow with it.
+func (m sink) put(d *prometheus.Desc, metric prometheus.Metric, err error) {
+	if err != nil {
+		metric = prometheus.NewInvalidMetric(d, err)
+	}
+	m.out <- metric
 }
 
 // time leaves out what has not been.
@@ -182,7 +193,8 @@ func (m sink) histogram(d *prometheus.Desc, of history.Distribution, bounds []ti
 	if len(of.Counts) > len(bounds) {
 		count += uint64(of.Counts[len(bounds)])
 	}
-	m.out <- prometheus.MustNewConstHistogram(d, count, of.Sum.Seconds(), buckets, labels...)
+	metric, err := prometheus.NewConstHistogram(d, count, of.Sum.Seconds(), buckets, labels...)
+	m.put(d, metric, err)
 }
 
 func number(yes bool) float64 {

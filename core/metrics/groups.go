@@ -2,9 +2,12 @@ package metrics
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/wringdb/wring/core/history"
 )
@@ -29,7 +32,7 @@ type timetable struct {
 
 func rowOf(s Store) row {
 	r := row{
-		name: s.Name, lastSuccessAt: s.LastSuccessAt, size: s.Size, growthPerDay: s.GrowthPerDay,
+		name: labelOf(s.Name), lastSuccessAt: s.LastSuccessAt, size: s.Size, growthPerDay: s.GrowthPerDay,
 		diskFree: s.DiskFreeBytes, fullAt: s.FullAt, totals: s.Totals,
 	}
 	if t := s.Timetable; t != nil {
@@ -39,6 +42,40 @@ func rowOf(s Store) row {
 		}
 	}
 	return r
+}
+
+// labelOf is a name as a label may have it: in UTF-8, which names of files need
+// not be. Their other bytes are shown as \xff, so that two such files are told
+// apart.
+func labelOf(name string) string {
+	if utf8.ValidString(name) {
+		return name
+	}
+	var label strings.Builder
+	for len(name) > 0 {
+		r, size := utf8.DecodeRuneInString(name)
+		if r == utf8.RuneError && size == 1 {
+			fmt.Fprintf(&label, `\x%02x`, name[0])
+		} else {
+			label.WriteString(name[:size])
+		}
+		name = name[size:]
+	}
+	return label.String()
+}
+
+// distinct gives rows that have the name of another, as a file may be called
+// like what is shown of another or like (other), a name of their own: two series
+// with the same labels are an error.
+func distinct(rows []row) []row {
+	taken := make(map[string]bool, len(rows))
+	for i := range rows {
+		for taken[rows[i].name] {
+			rows[i].name += "~"
+		}
+		taken[rows[i].name] = true
+	}
+	return rows
 }
 
 // groups are the stores that were found, by what has found them.
@@ -74,7 +111,7 @@ func (g groups) rows(stores []Store) []row {
 		}
 		rows = append(rows, g[by].rows(by, found[by])...)
 	}
-	return rows
+	return distinct(rows)
 }
 
 func (g *group) rows(by string, stores []Store) []row {

@@ -301,3 +301,38 @@ func TestRestOfOwnersStoresIsCounted(t *testing.T) {
 		"wring_store_next_run_timestamp_seconds store=apps/(other)": math.NaN(),
 	})
 }
+
+// Names of files need not be UTF-8, and may be what is shown of another.
+func TestNamesThatAreNoLabels(t *testing.T) {
+	all := []Store{{Name: "logs", Timetable: &Timetable{}}}
+	for _, name := range []string{"logs/a\xff.db", "logs/a\xfe.db", `logs/a\xff.db`, "logs/z.db"} {
+		all = append(all, storeOf(name, "logs", 1))
+	}
+	s := Snapshot{Stores: all, Plugins: []Plugin{{Name: "bolt", Up: true}}, Owners: 3}
+	got, _ := scrape(t, New(func() Snapshot { return s }, hclog.NewNullLogger()))
+	got.expect(t, map[string]float64{
+		`wring_store_size_bytes store=logs/a\xfe.db`:  4 * mib,
+		`wring_store_size_bytes store=logs/a\xff.db`:  4 * mib,
+		`wring_store_size_bytes store=logs/a\xff.db~`: 4 * mib,
+		"wring_store_size_bytes store=logs/z.db":      4 * mib,
+		"wring_plugin_up plugin=bolt":                 1,
+		"wring_owners":                                3,
+	})
+}
+
+// A file that is called like the sum of the rest does not hide it.
+func TestFileThatIsCalledOther(t *testing.T) {
+	all := append(stores(MaxFound+5, 1), storeOf("logs/(other)", "logs", 1))
+	got, _ := scrape(t, New(func() Snapshot { return Snapshot{Stores: all} }, hclog.NewNullLogger()))
+	got.expect(t, map[string]float64{
+		"wring_store_size_bytes store=logs/(other)":  4 * mib,
+		"wring_store_size_bytes store=logs/(other)~": 4 * mib * 6,
+	})
+}
+
+// What cannot be shown takes nothing else with it.
+func TestMetricThatCannotBeShown(t *testing.T) {
+	s := Snapshot{Plugins: []Plugin{{Name: "\xff"}, {Name: "bolt", Up: true}}, Owners: 3}
+	got, _ := scrape(t, New(func() Snapshot { return s }, hclog.NewNullLogger()))
+	got.expect(t, map[string]float64{"wring_plugin_up plugin=bolt": 1, "wring_owners": 3})
+}

@@ -179,10 +179,13 @@ func TestMistakes(t *testing.T) {
 // several states, and programs.
 func withFiles(t *testing.T, src string) (got, dir string) {
 	dir = t.TempDir()
-	for name, mode := range map[string]os.FileMode{"secret": 0o600, "grouped": 0o640, "open": 0o604, "empty": 0o600, "program": 0o755, "text": 0o644} {
+	for name, mode := range map[string]os.FileMode{"secret": 0o600, "grouped": 0o640, "open": 0o604, "empty": 0o600, "large": 0o644, "program": 0o755, "text": 0o644} {
 		content := "content"
-		if name == "empty" {
+		switch name {
+		case "empty":
 			content = ""
+		case "large":
+			content = strings.Repeat("x", 3*maxSecret)
 		}
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)

@@ -166,21 +166,45 @@ func ReadSecret(file string) ([]byte, error) {
 	if err == nil && !info.Mode().IsRegular() {
 		return nil, errors.New("is not a file\nname the file that the secret is in")
 	}
+	if err == nil && info.Size() > 2*maxSecret {
+		return nil, noSecret(info.Size())
+	}
 	var content []byte
-	if err == nil && info.Size() <= 2*maxSecret { // else it is refused below
+	if err == nil {
 		content, err = os.ReadFile(file)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot be read: %s\nmake one: (umask 077; openssl rand -hex 32 > %s)", reason(err), file)
+		return nil, fmt.Errorf("cannot be read: %s\n%s", reason(err), forSecret(file, err))
 	}
 	if mode := info.Mode().Perm(); mode&0o037 != 0 {
 		return nil, fmt.Errorf("is open to others\nclose it, its mode is %#o: chmod 600 %s; and if others may have read it, choose another secret", mode, file)
 	}
 	secret := bytes.TrimSpace(content)
-	if len(secret) == 0 || len(secret) > maxSecret {
-		return nil, fmt.Errorf("has no secret in it\na secret has from 1 to %d bytes, and the file has %d: make one with openssl rand -hex 32 > %s", maxSecret, info.Size(), file)
+	switch {
+	case len(secret) == 0:
+		return nil, fmt.Errorf("has no secret in it\nmake one: openssl rand -hex 32 > %s", file)
+	case len(secret) > maxSecret:
+		return nil, noSecret(info.Size())
 	}
 	return secret, nil
+}
+
+// noSecret refuses a file with something else in it. Nobody is told to write to
+// it: it may be a database.
+func noSecret(size int64) error {
+	return fmt.Errorf("has no secret in it: it is too large\na secret has at most %d bytes, and the file has %d: name the file that the secret is in", maxSecret, size)
+}
+
+// forSecret is what to do about a file that cannot be read. One that is there is
+// not to be written over: the receiver knows what is in it.
+func forSecret(file string, err error) string {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Sprintf("make one: (umask 077; openssl rand -hex 32 > %s)", file)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Sprintf("let it belong to the user that runs wring, as in: chown wring %s; and let that user into its directory", file)
+	}
+	return "see what is wrong with the file, or name another"
 }
 
 // reason is the error of a file without its name, which is in the line that is

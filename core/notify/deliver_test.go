@@ -371,12 +371,27 @@ func TestWhatIsRefusedDoesNotBlockTheRestForEver(t *testing.T) {
 			http.Error(w, "no such thing\nas this", http.StatusNotFound)
 		}
 	})
-	n := p.start(webhook("ops", r.address()))
+	n := p.startWith(Config{Now: p.clock}, webhook("ops", r.address()))
 	n.Observe(failing("a", 1))
 	n.Observe(failing("a", 3))
-	r.waitFor(maxRefusals + 1)
+	// However often it is refused, it is kept for an hour.
+	const tries = 2 * maxRefusals
+	for i := range tries {
+		r.waitFor(i + 1)
+		wait(t, "the refusal is noted", func() bool { n.mu.Lock(); defer n.mu.Unlock(); return n.targets[0].refusals == i+1 })
+		if s := n.Status()[0]; s.Queued != 2 || s.Dropped != 0 {
+			t.Fatalf("after %d refusals the status is %+v", i+1, s)
+		}
+		if i < tries-1 {
+			p.pass(time.Second) // more than any delay here
+		}
+	}
+	p.pass(refusedFor)
+	wait(t, "it is dropped", func() bool { return n.Status()[0].Dropped == 1 })
+	p.pass(time.Second)
+	r.waitFor(tries + 2)
 	wait(t, "the queue is empty", func() bool { return n.Status()[0].Queued == 0 && len(p.queued()) == 0 })
-	want := append(slices.Repeat([]string{"a failed"}, maxRefusals), "a degraded")
+	want := append(slices.Repeat([]string{"a failed"}, tries+1), "a degraded")
 	if got := r.stories(); !slices.Equal(got, want) {
 		t.Errorf("told %q, want %q", got, want)
 	}
@@ -427,7 +442,7 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 		t.Errorf("it is tried again at %s, want an hour after %s", got, p.now)
 	}
 	for value, want := range map[string]time.Duration{
-		"": 0, "7": 7 * time.Second, "-7": 0, "soon": 0, "99999999": tryFor, "9999999999999999999999": 0,
+		"": 0, "7": 7 * time.Second, "-7": 0, "soon": 0, "99999999": tryFor / 4, "9999999999999999999999": 0,
 		p.now.Add(time.Minute).Format(http.TimeFormat): time.Minute, p.now.Add(-time.Minute).Format(http.TimeFormat): 0,
 	} {
 		if got := retryAfter(http.Header{"Retry-After": {value}}, p.now); got != want {

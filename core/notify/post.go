@@ -151,8 +151,9 @@ func (n *Notifier) judge(response *http.Response, said []byte) Answer {
 	return a
 }
 
-// maxRetryAfter bounds how long a receiver can be left alone at its own wish.
-const maxRetryAfter = tryFor
+// maxRetryAfter bounds how long a receiver is left alone at its own wish, so that
+// a notice is tried several times before it is too old.
+const maxRetryAfter = tryFor / 4
 
 // retryAfter is how long a receiver wants to be left alone.
 func retryAfter(header http.Header, now time.Time) time.Duration {

@@ -60,6 +60,7 @@ type target struct {
 	// attempts and refusals are those of the first of the queue; nextTry is when
 	// it is tried again.
 	attempts, refusals int
+	refusedSince       time.Time // the first of the refusals
 	nextTry            time.Time
 	// gone is set when the target wants to hear no more.
 	gone bool
@@ -200,9 +201,13 @@ func (t *target) tooOld(e entry, now time.Time) string {
 	return ""
 }
 
-// maxRefusals is how often a target may say that it does not want a notice
-// before it is believed.
-const maxRefusals = 5
+// A target that says that it does not want a notice is believed when it has said
+// so this often, and for this long: a receiver that starts anew, or whose address
+// leads elsewhere for a while, answers 404 as one that means it does.
+const (
+	maxRefusals = 5
+	refusedFor  = time.Hour
+)
 
 // settle takes note of what has become of a delivery.
 func (t *target) settle(e entry, a Answer) {
@@ -242,7 +247,10 @@ func (t *target) settle(e entry, a Answer) {
 		logger.Error("the target wants no more notices; it is told nothing until the configuration is read again", fields...)
 		done = append(done, t.drop(0, a.Error))
 	case refused:
-		if t.refusals++; t.refusals >= maxRefusals {
+		if t.refusals++; t.refusals == 1 {
+			t.refusedSince = now
+		}
+		if t.refusals >= maxRefusals && now.Sub(t.refusedSince) >= refusedFor {
 			logger.Error("a notice is refused", fields...)
 			done = append(done, t.drop(0, a.Error))
 			return

@@ -111,7 +111,7 @@ func (d *disks) look(ctx context.Context, s tracked, one config.Store, free int6
 	if d.host.growth == nil {
 		return affected{}, false
 	}
-	fullAt, ok := d.host.growth(s.Name)
+	fullAt, ok := d.host.growth(s.Name, one.Name)
 	return affected{store: s, fullAt: fullAt}, ok && fullAt.Before(now.Add(s.DiskFullWithin))
 }
 

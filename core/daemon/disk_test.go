@@ -18,8 +18,8 @@ import (
 func growing(t *testing.T, times map[string]time.Time) *host {
 	db := history.NewMemory(0)
 	dir := t.TempDir()
-	h := &host{history: db, growth: func(store string) (time.Time, bool) {
-		at, ok := times[store]
+	h := &host{history: db, growth: func(_, file string) (time.Time, bool) {
+		at, ok := times[file]
 		return at, ok
 	}}
 	for _, name := range []string{"a", "b", "c"} {
@@ -51,6 +51,47 @@ func TestDisksThatGetFull(t *testing.T) {
 		case len(full) != 1 || !slices.Equal(full[0].Stores, c.want) || !full[0].FullAt.Equal(c.times[c.want[0]]):
 			t.Errorf("%s: %+v, want those of one disk: %q", name, full, c.want)
 		}
+	}
+}
+
+// The files of a pattern may be on several disks, of which one gets full.
+func TestDiskOfOneFileOfAPattern(t *testing.T) {
+	now := time.Now()
+	f := newFigures(history.NewMemory(0), nil)
+	f.places["logs"] = place{files: map[string]place{
+		"logs/a": {onDisk: true, device: 1}, "logs/b": {onDisk: true, device: 2}, "logs/gone": {},
+	}}
+	f.places["one"] = place{onDisk: true, device: 1}
+	f.fullAt = map[uint64]time.Time{1: now.Add(time.Hour)}
+	for _, c := range []struct {
+		store, file string
+		want        bool
+	}{{"logs", "logs/a", true}, {"logs", "logs/b", false}, {"logs", "logs/gone", false}, {"logs", "logs/new", false}, {"one", "one", true}, {"other", "other", false}} {
+		if at, known := f.full(c.store, c.file); known != c.want || known && !at.Equal(now.Add(time.Hour)) {
+			t.Errorf("the disk of %s is full at %v, %v", c.file, at, known)
+		}
+	}
+
+	dir := t.TempDir()
+	for _, name := range []string{"a.db", "b.db"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h := growing(t, nil)
+	logs := config.Store{Name: "logs", Glob: filepath.Join(dir, "*.db"), DiskFullWithin: 3 * 24 * time.Hour}
+	h.tracked = []tracked{{Store: logs}}
+	var asked []string
+	h.growth = func(store, file string) (time.Time, bool) {
+		asked = append(asked, store+" "+file)
+		return time.Time{}, false
+	}
+	d := disks{host: h}
+	if full := d.full(t.Context(), now); len(full) != 0 {
+		t.Errorf("full are %+v", full)
+	}
+	if want := []string{"logs logs/a.db", "logs logs/b.db"}; !slices.Equal(asked, want) {
+		t.Errorf("asked for %q, want %q", asked, want)
 	}
 }
 

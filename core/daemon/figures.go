@@ -97,9 +97,18 @@ func (f *figures) of(name string) figure {
 	return f.locked(name, f.places[name])
 }
 
-// full is when the disk of a store will be full, where that is known.
-func (f *figures) full(name string) (at time.Time, ok bool) {
-	at = f.of(name).fullAt
+// full is when the disk of a store will be full, where that is known; of a
+// pattern that of one of its files, since they may be on several disks.
+func (f *figures) full(store, file string) (at time.Time, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p := f.places[store]
+	if p.files != nil {
+		p = p.files[file]
+	}
+	if p.onDisk {
+		at = f.fullAt[p.device]
+	}
 	return at, !at.IsZero()
 }
 

@@ -54,9 +54,10 @@ type host struct {
 	ping chan struct{} // taken by the loop as a sign of life
 
 	look, lookAtDisks chan struct{} // stores, or disks, are to be looked at for news
-	// growth says when the file system of a store will be full if the store goes on
-	// growing as it does, where that is known; nil means that nobody measures it.
-	growth func(store string) (fullAt time.Time, ok bool)
+	// growth says when the file system of a store, or of one file of a pattern, will
+	// be full if the stores there go on growing as they do, where that is known; nil
+	// means that nobody measures it.
+	growth func(store, file string) (fullAt time.Time, ok bool)
 
 	reloading sync.Mutex // one reload at a time
 

@@ -2,23 +2,36 @@ package access
 
 import (
 	"net"
+	"net/netip"
 	"sync"
 )
 
 // maxConnections bounds how many clients are connected over TCP at a time: each
-// takes a file, and files are what stores need.
-const maxConnections = 512
+// takes a file, and files are what stores need. maxFromOne are those of one
+// address, or one network of IPv6, so that nobody can take all places alone.
+const (
+	maxConnections = 512
+	maxFromOne     = maxConnections / 4
+)
 
-// Limit accepts no more clients of a TCP listener while too many are there.
+// Limit accepts no more clients of a TCP listener while too many are there, and
+// hangs up on those of an address that has too many.
 func Limit(l net.Listener) net.Listener {
-	return &limited{Listener: l, places: make(chan struct{}, maxConnections), closed: make(chan struct{})}
+	return &limited{
+		Listener: l, places: make(chan struct{}, maxConnections), fromOne: maxFromOne,
+		taken: map[netip.Addr]int{}, closed: make(chan struct{}),
+	}
 }
 
 type limited struct {
 	net.Listener
-	places chan struct{} // one is in it for each client
-	once   sync.Once
-	closed chan struct{}
+	places  chan struct{} // one is in it for each client
+	fromOne int
+	once    sync.Once
+	closed  chan struct{}
+
+	mu    sync.Mutex
+	taken map[netip.Addr]int // places, by network
 }
 
 // Accept implements net.Listener.
@@ -28,18 +41,49 @@ func (l *limited) Accept() (net.Conn, error) {
 	case <-l.closed:
 		return nil, net.ErrClosed
 	}
-	leave := sync.OnceFunc(func() { <-l.places })
-	connection, err := l.Listener.Accept()
-	if err != nil {
-		leave()
-		return nil, err
-	}
-	if tcp, ok := connection.(*net.TCPConn); ok {
+	for {
+		connection, err := l.Listener.Accept()
+		if err != nil {
+			<-l.places
+			return nil, err
+		}
+		tcp, ok := connection.(*net.TCPConn)
+		if !ok {
+			<-l.places
+			return connection, nil
+		}
+		from := networkOf(tcp)
+		if !l.enter(from) {
+			_ = tcp.Close()
+			continue
+		}
 		// The server finds all the abilities of TCP in it, such as to close one way.
-		return &client{tcp, leave}, nil
+		return &client{tcp, sync.OnceFunc(func() { l.leave(from); <-l.places })}, nil
 	}
-	leave()
-	return connection, nil
+}
+
+// networkOf is where a client comes from, as failures are counted.
+func networkOf(c net.Conn) netip.Addr {
+	address, _ := netip.ParseAddrPort(c.RemoteAddr().String())
+	return network(address.Addr())
+}
+
+func (l *limited) enter(from netip.Addr) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.taken[from] >= l.fromOne {
+		return false
+	}
+	l.taken[from]++
+	return true
+}
+
+func (l *limited) leave(from netip.Addr) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.taken[from]--; l.taken[from] == 0 {
+		delete(l.taken, from)
+	}
 }
 
 // Close implements net.Listener.

@@ -55,3 +55,53 @@ func TestLimit(t *testing.T) {
 		t.Errorf("%d places are taken when all have left", len(l.places))
 	}
 }
+
+// One address cannot take all places.
+func TestPlacesOfOneAddress(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, ok := Limit(inner).(*limited)
+	if !ok {
+		t.Fatal("not limited")
+	}
+	defer l.Close()
+	l.fromOne = 2
+	dial := func(from string) net.Conn {
+		c, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}).Dial("tcp", inner.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	accept := func() net.Conn {
+		c, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	dial("127.0.0.1")
+	dial("127.0.0.1")
+	first := accept()
+	accept()
+	refused := dial("127.0.0.1")
+	other := dial("127.0.0.2")
+	if got := accept(); got.RemoteAddr().String() != other.LocalAddr().String() {
+		t.Errorf("accepted is %s, want the other address", got.RemoteAddr())
+	}
+	if n, err := refused.Read(make([]byte, 1)); err == nil {
+		t.Errorf("who has too many places gets %d bytes", n)
+	}
+	if len(l.places) != 3 {
+		t.Errorf("%d places are taken, want 3", len(l.places))
+	}
+	_ = first.Close()
+	again := dial("127.0.0.1")
+	if got := accept(); got.RemoteAddr().String() != again.LocalAddr().String() {
+		t.Errorf("accepted is %s, want the one that has a place again", got.RemoteAddr())
+	}
+}

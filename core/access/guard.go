@@ -27,6 +27,9 @@ type Config struct {
 	// Recheck is how often the token of an answer that goes on and on, such as
 	// events, is looked at again; 0 is every five seconds.
 	Recheck time.Duration
+	// Patience is how long who has shown nothing may take to read an answer; 0 is
+	// ten seconds.
+	Patience time.Duration
 }
 
 // Guard stands before the admin interface where others than the host's own user
@@ -47,6 +50,9 @@ func NewGuard(c Config, next http.Handler) *Guard {
 	if c.Recheck == 0 {
 		c.Recheck = 5 * time.Second
 	}
+	if c.Patience == 0 {
+		c.Patience = 10 * time.Second
+	}
 	return &Guard{Config: c, next: next, origins: http.NewCrossOriginProtection()}
 }
 
@@ -58,6 +64,7 @@ const sessionPath = "/v1/session"
 // then what it may do.
 func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	protect(w.Header(), r.URL.Path)
+	g.bound(w)
 	if r.ContentLength != 0 {
 		// Also of what is refused, and read by the server before the next request.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
@@ -79,12 +86,29 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refused.write(w)
 		return
 	}
+	if visitor.Scope != "" {
+		unbound(w)
+	}
 	if current != nil && reads(r.Method) {
 		ctx, stop := g.whileCurrent(r.Context(), current)
 		defer stop()
 		r = r.WithContext(ctx)
 	}
 	g.next.ServeHTTP(w, withVisitor(r, visitor))
+}
+
+// bound keeps whoever has not shown who it is from staying: it has so long to
+// read the answer, and then the connection ends. There are only so many places,
+// and those who do not read, or ask nothing more, would hold them.
+func (g *Guard) bound(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(g.Patience))
+	w.Header().Set("Connection", "close")
+}
+
+// unbound lets a visitor stay. Answers take as long as they take.
+func unbound(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
+	w.Header().Del("Connection")
 }
 
 // probes says whether a request asks only for signs of life. There is nothing

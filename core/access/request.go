@@ -117,9 +117,12 @@ func Local(next http.Handler) http.Handler {
 }
 
 // NewServer makes a server with bounds on what a client may send before anybody
-// has looked at it, and on how long. Answers take as long as they take.
+// has looked at it, and on how long. Answers take as long as they take; a Guard
+// bounds those to strangers.
 func NewServer(handler http.Handler) *http.Server {
 	return &http.Server{
 		Handler: handler, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
+		// A connection of HTTP/2 can be open without any request that has a deadline.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: time.Minute, PingTimeout: 15 * time.Second, WriteByteTimeout: time.Minute},
 	}
 }

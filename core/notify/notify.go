@@ -314,7 +314,7 @@ func (n *Notifier) Test(ctx context.Context, name string) ([]Answer, error) {
 		if name == "" {
 			err = sdk.Errorf(sdk.ErrNotFound, "the configuration in force has no notify block")
 		}
-		return nil, err.WithHint("add one, and let the host read it: kill -HUP")
+		return nil, err.WithHint("add one, and let the host read it: wring reload")
 	}
 	notice := n.complete(Notice{Event: Test}, n.cfg.Now())
 	answers := make([]Answer, len(chosen))

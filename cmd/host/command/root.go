@@ -91,7 +91,7 @@ happened. A path needs neither host nor configuration.`,
 	root.SetErr(s.Err)
 	root.AddCommand(
 		newRun(s), newInspect(s), newPlan(s), newCompact(s), newStatus(s), newHistory(s),
-		newPause(s), newResume(s), newEvents(s), newNotify(s), newPlugin(s), newToken(s), newConfig(s), newVersion(s),
+		newPause(s), newResume(s), newReload(s), newEvents(s), newNotify(s), newPlugin(s), newToken(s), newConfig(s), newVersion(s),
 	)
 	adoptHelp(root)
 	adoptCompletion(s, root)

@@ -29,8 +29,8 @@ func newRun(s *session) *cobra.Command {
 		Use:   "run",
 		Short: "Run the host: look after the configured stores",
 		Long: `Run the host: look after the configured stores until Ctrl-C or SIGTERM, which
-cancels what is under way safely. SIGHUP reads the configuration again; when it
-is wrong, the old one stays in force and the log says why.
+cancels what is under way safely. wring reload, or SIGHUP, reads the configuration
+again; when it is wrong, the old one stays in force and the log says why.
 
 Logs go to standard error. The other verbs talk to the host over a socket in
 its data directory.`,

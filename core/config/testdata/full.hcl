@@ -160,7 +160,7 @@ store "logs" {
 
   # Reads and writes together, in bytes a second. No limit by default. It may
   # stand in defaults too, if every plugin can be limited: wring plugin
-  # describe NAME. When the host reads a new one (SIGHUP) it holds at once, for
+  # describe NAME. When the host reads a new one (wring reload) it holds at once, for
   # the compaction that is running too.
   limit = "50MiB/s"
 

@@ -24,7 +24,7 @@ func (r routes) testNotify(ctx context.Context, in *testNotifyInput) (*body[[]no
 	if err != nil {
 		return nil, problem(err)
 	}
-	return &body[[]notify.Answer]{answers}, nil
+	return &body[[]notify.Answer]{list(answers)}, nil
 }
 
 // TestNotify tells a target, or all when name is empty, that this is a test.

@@ -77,7 +77,7 @@ func (r routes) samples(_ context.Context, in *samplesInput) (*body[[]history.Sa
 	if err != nil {
 		return nil, problem(err)
 	}
-	return &body[[]history.Sample]{append([]history.Sample{}, samples...)}, nil
+	return &body[[]history.Sample]{list(samples)}, nil
 }
 
 type pauseInput struct {
@@ -101,5 +101,5 @@ func changed(stores []string, err error) (*body[Changed], error) {
 	if err != nil {
 		return nil, problem(err)
 	}
-	return &body[Changed]{Changed{append([]string{}, stores...)}}, nil
+	return &body[Changed]{Changed{list(stores)}}, nil
 }

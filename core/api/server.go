@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"path"
 	"reflect"
@@ -12,7 +11,6 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/wringdb/wring/core/compaction"
-	"github.com/wringdb/wring/core/config"
 	"github.com/wringdb/wring/core/dashboard"
 	"github.com/wringdb/wring/core/event"
 	"github.com/wringdb/wring/core/history"
@@ -33,8 +31,12 @@ func NewHandler(host Host, version string) http.Handler {
 	c.CreateHooks = nil // no $schema field in answers
 	c.SchemasPath = ""
 	c.RejectUnknownQueryParameters = true
-	routes{host}.register(humago.New(mux, c))
-	mux.Handle("GET /", dashboard.NewHandler()) // whatever is not the interface's
+	c.Transformers = append(c.Transformers, withHint)
+	calls := humago.New(mux, c)
+	routes{host}.register(calls)
+	noNulls(calls.OpenAPI())
+	mux.Handle("/v1/", stray(calls, nil))
+	mux.Handle("/", stray(calls, dashboard.NewHandler())) // whatever is not the interface's
 	return mux
 }
 
@@ -63,15 +65,17 @@ type noInput struct{}
 func (r routes) register(api huma.API) {
 	huma.Register(api, op("status", http.MethodGet, "/v1/status", "Everything at a glance, without measuring"),
 		func(context.Context, *noInput) (*body[Status], error) {
-			return &body[Status]{r.host.Status()}, nil
+			s := r.host.Status()
+			s.Running, s.Stores, s.Plugins, s.Notify = list(s.Running), list(s.Stores), list(s.Plugins), list(s.Notify)
+			return &body[Status]{s}, nil
 		})
 	huma.Register(api, op("list-stores", http.MethodGet, "/v1/stores", "The configured stores and their health"),
 		func(context.Context, *noInput) (*body[[]StoreStatus], error) {
-			return &body[[]StoreStatus]{r.host.Status().Stores}, nil
+			return &body[[]StoreStatus]{list(r.host.Status().Stores)}, nil
 		})
 	huma.Register(api, op("list-plugins", http.MethodGet, "/v1/plugins", "Plugins and owners, and the state of each"),
 		func(context.Context, *noInput) (*body[[]supervise.Status], error) {
-			return &body[[]supervise.Status]{r.host.Status().Plugins}, nil
+			return &body[[]supervise.Status]{list(r.host.Status().Plugins)}, nil
 		})
 	huma.Register(api, op("health", http.MethodGet, "/v1/health", "The least healthy store decides"), r.health)
 	huma.Register(api, op("inspect", http.MethodGet, "/v1/inspect", "Measure one store"), r.inspect)
@@ -168,7 +172,7 @@ func (r routes) plan(ctx context.Context, in *planInput) (*body[[]compaction.Pla
 	if err != nil {
 		return nil, problem(err)
 	}
-	return &body[[]compaction.Plan]{plans}, nil
+	return &body[[]compaction.Plan]{list(plans)}, nil
 }
 
 func (r routes) compact(ctx context.Context, in *body[CompactRequest]) (*body[history.Run], error) {
@@ -176,6 +180,7 @@ func (r routes) compact(ctx context.Context, in *body[CompactRequest]) (*body[hi
 	if err != nil {
 		return nil, problem(err)
 	}
+	run.Results = list(run.Results)
 	return &body[history.Run]{run}, nil
 }
 
@@ -205,7 +210,10 @@ func (r routes) runs(_ context.Context, in *runsInput) (*body[[]history.Run], er
 	if err != nil {
 		return nil, problem(err)
 	}
-	return &body[[]history.Run]{runs}, nil
+	for i := range runs {
+		runs[i].Results = list(runs[i].Results)
+	}
+	return &body[[]history.Run]{list(runs)}, nil
 }
 
 type resultsInput struct {
@@ -218,7 +226,7 @@ func (r routes) results(_ context.Context, in *resultsInput) (*body[[]history.Re
 	if err != nil {
 		return nil, problem(err)
 	}
-	return &body[[]history.Result]{results}, nil
+	return &body[[]history.Result]{list(results)}, nil
 }
 
 type eventsInput struct {
@@ -252,40 +260,3 @@ func (r routes) events(ctx context.Context, in *eventsInput, w http.ResponseWrit
 		}
 	}
 }
-
-// problem turns err into an answer whose detail is for people, the hint behind
-// the message. A nil err stays nil.
-func problem(err error) error {
-	if err == nil {
-		return nil
-	}
-	status := http.StatusInternalServerError
-	var mistakes *config.Diagnostics
-	switch {
-	case errors.As(err, &mistakes):
-		status = http.StatusUnprocessableEntity
-	case errors.Is(err, sdk.ErrNotFound):
-		status = http.StatusNotFound
-	case errors.Is(err, sdk.ErrInvalidOption):
-		status = http.StatusUnprocessableEntity
-	case errors.Is(err, sdk.ErrBusy):
-		status = http.StatusConflict
-	case sdk.IsCancelled(err):
-		status = 499 // as web servers log a client that hung up
-	}
-	answer := &huma.ErrorModel{Status: status, Title: http.StatusText(status), Detail: err.Error()}
-	if hint := sdk.HintOf(err); hint != "" {
-		answer.Errors = append(answer.Errors, &huma.ErrorDetail{Message: hint, Location: hintLocation})
-	}
-	if kind := sdk.KindOf(err); kind != nil {
-		answer.Errors = append(answer.Errors, &huma.ErrorDetail{Message: kind.Error(), Location: kindLocation})
-	}
-	return answer
-}
-
-// What marks the entry of a problem's errors that is advice, and that which is
-// the kind of the error, in the words of its sentinel.
-const (
-	hintLocation = "hint"
-	kindLocation = "kind"
-)

@@ -56,6 +56,8 @@ func layersOf(layers []sdk.MapLayer) []Layer {
 	for i, l := range layers {
 		list := &lists[i]
 		list.Name, list.Bytes = l.Name, l.Bytes
+		list.CellBytes = []int64{} // and no null, as clients expect it
+		list.LivePercent, list.GarbagePercent, list.TombstonePercent = []int{}, []int{}, []int{}
 		for _, c := range l.Cells {
 			list.CellBytes = append(list.CellBytes, c.Bytes)
 			list.LivePercent = append(list.LivePercent, int(c.Live))

@@ -222,7 +222,8 @@ func (h *host) Ready() (ready, busy bool) {
 // with the host alone.
 func (h *host) Compact(ctx context.Context, req api.CompactRequest) (history.Run, error) {
 	if req.All == (len(req.Stores) > 0) {
-		return history.Run{}, sdk.Errorf(sdk.ErrInvalidOption, "name stores, or ask for all of them, and not both")
+		return history.Run{}, sdk.Errorf(sdk.ErrInvalidOption, "name stores, or ask for all of them, and not both").
+			WithHint(`send {"stores": ["NAME"]} or {"all": true}`)
 	}
 	stores, err := h.stores(req.Stores)
 	if err != nil {
@@ -333,7 +334,10 @@ func (h *host) Results(store string, n int) ([]history.Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the history of %s: %w", store, err)
 	}
-	return results, nil
+	if len(results) == 0 {
+		_, err = h.store(store) // or it is one that nobody knows
+	}
+	return results, err
 }
 
 // Subscribe follows events.

@@ -90,6 +90,9 @@ func TestStatusHasWhatWasMeasured(t *testing.T) {
 	if err != nil || !slices.Equal(sizes, []int64{8, 8, 4}) {
 		t.Errorf("the samples are of %v MiB, %v; want 8, 8 and 4", sizes, err)
 	}
+	if _, err := p.client.Results(t.Context(), "nonsuch", 10); !errors.Is(err, sdk.ErrNotFound) {
+		t.Errorf("the history of a store that nobody knows: %v", err)
+	}
 	if _, err := p.client.Samples(t.Context(), "nonsuch", 10); !errors.Is(err, sdk.ErrNotFound) {
 		t.Errorf("samples of a store that nobody knows: %v", err)
 	}

@@ -17,6 +17,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"net/http"
 	"os"
@@ -298,6 +299,9 @@ func (n *Notifier) save(changes map[string]json.RawMessage) {
 	n.unsaved = err != nil
 }
 
+// ErrNoTarget says that there is no target of that name, or none at all.
+var ErrNoTarget = errors.New("no such target")
+
 // Test sends a notice at once, past the queue, to the target of that name, or to
 // all when it is empty.
 func (n *Notifier) Test(ctx context.Context, name string) ([]Answer, error) {
@@ -310,9 +314,9 @@ func (n *Notifier) Test(ctx context.Context, name string) ([]Answer, error) {
 	}
 	n.mu.Unlock()
 	if len(chosen) == 0 {
-		err := sdk.Errorf(sdk.ErrNotFound, "the configuration in force has no notify %q", name)
+		err := sdk.Errorf(ErrNoTarget, "the configuration in force has no notify %q", name)
 		if name == "" {
-			err = sdk.Errorf(sdk.ErrNotFound, "the configuration in force has no notify block")
+			err = sdk.Errorf(ErrNoTarget, "the configuration in force has no notify block")
 		}
 		return nil, err.WithHint("add one, and let the host read it: wring reload")
 	}

@@ -64,8 +64,14 @@ func (s *session) openPast(ctx context.Context) (past, error) {
 	_, err = client.Health(ctx)
 	if err == nil {
 		return past{
-			runs:    func(n int) ([]history.Run, error) { return client.Runs(ctx, n) },
-			results: func(store string, n int) ([]history.Result, error) { return client.Results(ctx, store, n) },
+			runs: func(n int) ([]history.Run, error) { return client.Runs(ctx, n) },
+			results: func(store string, n int) ([]history.Result, error) {
+				results, err := client.Results(ctx, store, n)
+				if errors.Is(err, sdk.ErrNotFound) {
+					return nil, nil // knows says more of it
+				}
+				return results, err
+			},
 			stores: func() ([]string, error) {
 				status, err := client.Status(ctx)
 				return stores(status.Stores).names(), err

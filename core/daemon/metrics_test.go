@@ -97,7 +97,8 @@ func TestMetricsAreThoseThatAreDocumented(t *testing.T) {
 	}
 	// A plugin that does not come up is a plugin all the same.
 	p.configure("  start_delay = \"1s\"\n  every = \"1s\"\n  retry {\n    attempts = 0\n  }", fmt.Sprintf(
-		"plugin \"broken\" {\n  command = \"/bin/false\"\n}\nstore \"b\" {\n  plugin = \"broken\"\n  path = %q\n}\n", broken))
+		"plugin \"broken\" {\n  command = \"/bin/false\"\n}\nstore \"b\" {\n  plugin = \"broken\"\n  path = %q\n}\n"+
+			"notify \"ops\" {\n  command = [\"/bin/true\"]\n  stores = [\"a\"]\n}\n", broken))
 	grown(t, data, "a", p.dir)
 	stop := p.start()
 	var got map[string]*dto.MetricFamily

@@ -142,6 +142,9 @@ func (h *host) snapshot() metrics.Snapshot {
 			Failed: b.State == supervise.StateBackoff || b.State == supervise.StateFailed,
 		})
 	}
+	for _, t := range h.notifier.Status() {
+		s.Targets = append(s.Targets, metrics.Target{Name: t.Name, Waiting: t.Queued, Delivered: t.Delivered, Dropped: t.Dropped})
+	}
 	return s
 }
 

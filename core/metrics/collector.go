@@ -24,6 +24,7 @@ type collector struct {
 	overdue, degraded, unresolved, away, paused, compacting                        *prometheus.Desc
 	runs, storeReclaimed, duration, pause                                          *prometheus.Desc
 	pluginUp, pluginFailed, pluginProcesses, pluginRestarts, owners, ownersRunning *prometheus.Desc
+	waiting, delivered, dropped                                                    *prometheus.Desc
 }
 
 func newCollector(snapshot func() Snapshot) *collector {
@@ -37,6 +38,7 @@ func newCollector(snapshot func() Snapshot) *collector {
 		return desc("store_"+name, help, append([]string{"store"}, labels...)...)
 	}
 	plugin := func(name, help string) *prometheus.Desc { return desc("plugin_"+name, help, "plugin") }
+	target := func(name, help string) *prometheus.Desc { return desc("notify_"+name, help, "target") }
 
 	c.buildInfo = desc("build_info", "The host's version; the value is 1.", "version")
 	c.stores = desc("configured_stores", "Stores in the configuration.")
@@ -73,6 +75,10 @@ func newCollector(snapshot func() Snapshot) *collector {
 	c.pluginRestarts = plugin("restarts_total", "Starts that followed a crash or a start that went wrong.")
 	c.owners = desc("owners", "Applications that own stores and are known to the host.")
 	c.ownersRunning = desc("owners_up", "Those of them that answer.")
+
+	c.waiting = target("waiting", "Notices that wait to be delivered.")
+	c.delivered = target("delivered_total", "Notices that were delivered.")
+	c.dropped = target("dropped_total", "Notices that nobody was told of: they were refused, too old or too many.")
 	return c
 }
 
@@ -106,6 +112,11 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	}
 	m.gauge(c.owners, float64(s.Owners))
 	m.gauge(c.ownersRunning, float64(s.OwnersUp))
+	for _, t := range s.Targets {
+		m.gauge(c.waiting, float64(t.Waiting), t.Name)
+		m.counter(c.delivered, float64(t.Delivered), t.Name)
+		m.counter(c.dropped, float64(t.Dropped), t.Name)
+	}
 }
 
 func (c *collector) store(m sink, r row) {

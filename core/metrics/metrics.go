@@ -36,6 +36,8 @@ type Snapshot struct {
 	Plugins      []Plugin
 	// Owners are the applications that are known, OwnersUp those that answer.
 	Owners, OwnersUp int
+	// Targets are those who are told of what happens.
+	Targets []Target
 }
 
 // Store is one store, or a pattern, or one of its files.
@@ -73,6 +75,15 @@ type Plugin struct {
 	Up, Failed bool
 	Processes  int
 	Restarts   int
+}
+
+// Target is one who is told of what happens.
+type Target struct {
+	Name string
+	// Waiting are the notices that are not delivered yet. Delivered and Dropped
+	// count since the host started.
+	Waiting            int
+	Delivered, Dropped uint64
 }
 
 // Exporter serves metrics.

@@ -103,6 +103,7 @@ func TestMetricsOfOneStore(t *testing.T) {
 		Stores:  []Store{storeOf("a", "", 3), {Name: "new", Timetable: &Timetable{Paused: true}, Totals: &history.Totals{}}},
 		Plugins: []Plugin{{Name: "bolt", Up: true, Processes: 2, Restarts: 4}, {Name: "acme", Failed: true}},
 		Owners:  3, OwnersUp: 2,
+		Targets: []Target{{Name: "ops", Waiting: 2, Delivered: 5, Dropped: 1}, {Name: "chat"}},
 	}
 	e := New(func() Snapshot { return s }, hclog.NewNullLogger())
 	e.Waited(2 * time.Second)
@@ -144,8 +145,12 @@ func TestMetricsOfOneStore(t *testing.T) {
 		"wring_plugin_failed plugin=acme":                    1,
 		"wring_plugin_processes plugin=bolt":                 2,
 		"wring_plugin_restarts_total plugin=bolt":            4,
-		"wring_owners":    3,
-		"wring_owners_up": 2,
+		"wring_owners":                            3,
+		"wring_owners_up":                         2,
+		"wring_notify_waiting target=ops":         2,
+		"wring_notify_delivered_total target=ops": 5,
+		"wring_notify_dropped_total target=ops":   1,
+		"wring_notify_dropped_total target=chat":  0,
 		// What is not known has no series.
 		"wring_store_size_bytes store=new":                     math.NaN(),
 		"wring_store_growth_bytes_per_second store=new":        math.NaN(),

@@ -52,7 +52,7 @@ func checkNames(t *testing.T, where string, expr parser.Expr, known map[string]b
 	parser.Inspect(expr, func(node parser.Node, _ []parser.Node) error {
 		if selector, ok := node.(*parser.VectorSelector); ok {
 			selectors++
-			if !known[selector.Name] {
+			if !known[selector.Name] && selector.Name != "up" { // which is Prometheus's own
 				t.Errorf("%s asks for %s, which the host does not have", where, selector.Name)
 			}
 		}
@@ -120,6 +120,9 @@ func TestDashboardAsksForMetricsThatThereAre(t *testing.T) {
 				continue
 			}
 			checkNames(t, "panel "+panel.Title, expr, known)
+			if metrics, chosen := strings.Count(target.Expr, "wring_"), strings.Count(target.Expr, `instance=~"$instance"`); metrics != chosen {
+				t.Errorf("panel %q does not keep to the chosen hosts: %s", panel.Title, target.Expr)
+			}
 		}
 	}
 	// The variables, and whatever else names a metric.
@@ -135,6 +138,7 @@ func TestDashboardAsksForMetricsThatThereAre(t *testing.T) {
 func TestRulesFire(t *testing.T) {
 	const day = "x1440"
 	for alert, series := range map[string]struct{ wrong, well string }{
+		"WringDown":   {`up{job="wring"} 0+0` + day, `up{job="wring"} 1+0` + day},
 		"WringAbsent": {`other 1+0` + day, `wring_build_info{version="1"} 1+0` + day},
 		// The samples begin at 0 and end a day later.
 		"WringDiskFullSoon": {
@@ -167,7 +171,11 @@ func TestRulesFire(t *testing.T) {
 		"WringSchedulePaused": {`wring_store_paused{store="a"} 1+0` + day, `wring_store_paused{store="a"} 0+0` + day},
 		"WringPluginFailed":   {`wring_plugin_failed{plugin="bolt"} 1+0` + day, `wring_plugin_failed{plugin="bolt"} 0+0` + day},
 		"WringPluginCrashes":  {`wring_plugin_restarts_total{plugin="bolt"} 0+0x1385 1+1x54`, `wring_plugin_restarts_total{plugin="bolt"} 7+0` + day},
-		"WringReloadFailed":   {`wring_config_last_reload_successful 0+0` + day, `wring_config_last_reload_successful 1+0` + day},
+		"WringNotificationsDropped": {
+			`wring_notify_dropped_total{target="ops"} 0+0x1400 1+0x40`,
+			`wring_notify_dropped_total{target="ops"} 3+0` + day,
+		},
+		"WringReloadFailed": {`wring_config_last_reload_successful 0+0` + day, `wring_config_last_reload_successful 1+0` + day},
 	} {
 		t.Run(alert, func(t *testing.T) {
 			all := rules(t)
@@ -190,6 +198,43 @@ func TestRulesFire(t *testing.T) {
 	}
 }
 
+// Of two hosts, which may have stores of the same name, it is told which one is
+// meant, and what is right with one hides nothing of the other.
+func TestRulesTellHostsApart(t *testing.T) {
+	const day = "x1440"
+	for alert, series := range map[string]string{
+		"WringDown": `up{job="wring",instance="bad"} 0+0` + day + `
+			up{job="wring",instance="good"} 1+0` + day,
+		"WringStoreOverdue": `wring_store_overdue{instance="bad",store="a"} 1+0` + day + `
+			wring_store_overdue{instance="good",store="a"} 0+0` + day,
+		"WringStoreDeferred": `wring_store_runs_total{instance="bad",store="a",outcome="deferred"} 0+0x300 1+0x300 2+0x300 3+0x300 4+0x240
+			wring_store_runs_total{instance="bad",store="a",outcome="compacted"} 5+0` + day + `
+			wring_store_runs_total{instance="good",store="a",outcome="deferred"} 0+0` + day + `
+			wring_store_runs_total{instance="good",store="a",outcome="compacted"} 5+0x700 6+0x740`,
+		"WringWritersHeldUp": `wring_store_compaction_pause_seconds_count{instance="bad",store="a"} 5+0x1420 6+0x20
+			wring_store_compaction_pause_seconds_bucket{instance="bad",store="a",le="1"} 5+0` + day + `
+			wring_store_compaction_pause_seconds_count{instance="good",store="a"} 5+0` + day + `
+			wring_store_compaction_pause_seconds_bucket{instance="good",store="a",le="1"} 5+0` + day,
+		"WringScheduleLate": `wring_scheduler_lag_seconds_count{instance="bad"} 5+0x1300 6+0x140
+			wring_scheduler_lag_seconds_bucket{instance="bad",le="3600.0"} 5+0` + day + `
+			wring_scheduler_lag_seconds_count{instance="good"} 5+0x1300 6+0x140
+			wring_scheduler_lag_seconds_bucket{instance="good",le="3600.0"} 5+0x1300 6+0x140`,
+	} {
+		all := rules(t)
+		i := slices.IndexFunc(all, func(r rulefmt.Rule) bool { return r.Alert == alert })
+		if i < 0 {
+			t.Fatalf("there is no rule %s", alert)
+		}
+		var hosts []string
+		for _, sample := range evaluate(t, all[i].Expr, series) {
+			hosts = append(hosts, sample.Metric.Get("instance"))
+		}
+		if !slices.Equal(hosts, []string{"bad"}) {
+			t.Errorf("%s fires for %q, want the bad one", alert, hosts)
+		}
+	}
+}
+
 // source is this file.
 func source(t *testing.T) string {
 	t.Helper()
@@ -203,6 +248,12 @@ func source(t *testing.T) string {
 // fires says whether an expression has a value at the end of the day.
 func fires(t *testing.T, expr, series string) bool {
 	t.Helper()
+	return len(evaluate(t, expr, series)) > 0
+}
+
+// evaluate is the value of an expression at the end of the day.
+func evaluate(t *testing.T, expr, series string) promql.Vector {
+	t.Helper()
 	parse := parser.NewParser(parser.Options{})
 	engine := promql.NewEngine(promql.EngineOpts{MaxSamples: 1_000_000, Timeout: time.Minute, Parser: parse})
 	query, err := engine.NewInstantQuery(t.Context(), load(t, parse, series), nil, expr, time.Unix(24*60*60, 0))
@@ -214,7 +265,7 @@ func fires(t *testing.T, expr, series string) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return len(vector) > 0
+	return slices.Clone(vector)
 }
 
 // load makes a storage of series, each in a line of its own in the notation of

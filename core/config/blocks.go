@@ -30,7 +30,7 @@ func (d *decoder) root(ctx context.Context, body *hclsyntax.Body, c *Config, des
 			c.KeepHistory = v.v
 		}
 	}
-	c.Listen = b.listen()
+	c.Listen = b.listen(c)
 	c.DataDir = setting(b, "data_dir", d.dataDir).v
 	if _, given := body.Attributes["data_dir"]; !given {
 		dir, err := d.dataDir(cty.StringVal(stateDir()))

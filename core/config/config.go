@@ -30,6 +30,8 @@ type Config struct {
 	Plugins []Plugin
 	Stores  []Store
 	Notify  []Notify
+
+	tlsPlace Diagnostic // of the tls block, with nothing said
 }
 
 // Group limits how many of its stores are compacted at the same time.

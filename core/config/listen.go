@@ -38,8 +38,17 @@ func (l Listen) Exposed() bool {
 	return l.Certificate == "" && err == nil && !ip.Unmap().IsLoopback()
 }
 
+// MistakeInTLS says what is wrong with the files that the tls block names, with
+// its line. They are not looked at when the configuration is read: they are
+// renewed by others, at any time.
+func (c *Config) MistakeInTLS(summary, detail string) *Diagnostics {
+	d := c.tlsPlace
+	d.File, d.Summary, d.Detail = c.File, summary, detail
+	return &Diagnostics{file: c.File, list: []Diagnostic{d}}
+}
+
 // listen reads the block, if there is one.
-func (b *block) listen() *Listen {
+func (b *block) listen(c *Config) *Listen {
 	found := b.one("listen")
 	if found == nil {
 		return nil
@@ -50,6 +59,7 @@ func (b *block) listen() *Listen {
 		listen.Address = v.v
 	}
 	if t := inner.one("tls"); t != nil {
+		c.tlsPlace = at(b.file, b.src, t.TypeRange, "", "")
 		names := []string{"certificate", "key", "client_ca"}
 		files := b.open(t.Body, "tls", t.TypeRange, names, nil)
 		for _, name := range names[:2] {

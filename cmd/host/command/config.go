@@ -12,6 +12,7 @@ import (
 	"github.com/wringdb/wring/core/access"
 	"github.com/wringdb/wring/core/config"
 	"github.com/wringdb/wring/core/daemon"
+	"github.com/wringdb/wring/sdk"
 )
 
 func newConfig(s *session) *cobra.Command {
@@ -58,6 +59,9 @@ func (s *session) checkConfig(c *cobra.Command) error {
 		return usagef("there is no configuration file").WithHint("%s", firstConfiguration())
 	}
 	loaded, _, err := daemon.LoadConfig(c.Context(), file, selfDir(), s.version, s.logger())
+	if err == nil {
+		err = checkTLS(loaded)
+	}
 	var mistakes *config.Diagnostics
 	switch {
 	case errors.As(err, &mistakes) && s.json:
@@ -84,8 +88,7 @@ func (s *session) checkConfig(c *cobra.Command) error {
 // warnings are what may be a mistake.
 func warnings(c *config.Config) []string { return append(absent(c.Stores), open(c.Listen)...) }
 
-// open says what is doubtful in how the admin interface is reached over TCP. Its
-// certificates may be made later.
+// open says what is doubtful in how the admin interface is reached over TCP.
 func open(l *config.Listen) []string {
 	if l == nil {
 		return nil
@@ -94,13 +97,26 @@ func open(l *config.Listen) []string {
 	if l.Exposed() {
 		doubts = append(doubts, fmt.Sprintf("listen: %s can be reached from other machines, and without tls tokens can be read on their way", l.Address))
 	}
-	if l.Certificate != "" {
-		files := access.TLSFiles{Certificate: l.Certificate, Key: l.Key, ClientCA: l.ClientCA}
-		if err := files.Check(); err != nil {
-			doubts = append(doubts, err.Error())
-		}
+	if err := tlsFiles(l).Check(); l.Certificate != "" && errors.Is(err, fs.ErrPermission) {
+		doubts = append(doubts, err.Error()+": the host does not start if its user may not read them either")
 	}
 	return doubts
+}
+
+func tlsFiles(l *config.Listen) access.TLSFiles {
+	return access.TLSFiles{Certificate: l.Certificate, Key: l.Key, ClientCA: l.ClientCA}
+}
+
+// checkTLS refuses a configuration with which no host starts. That the user who
+// asks may not read a key is no mistake: others should not.
+func checkTLS(c *config.Config) error {
+	if c.Listen == nil || c.Listen.Certificate == "" {
+		return nil
+	}
+	if err := tlsFiles(c.Listen).Check(); err != nil && !errors.Is(err, fs.ErrPermission) {
+		return c.MistakeInTLS("the host does not start like this: "+err.Error(), sdk.HintOf(err))
+	}
+	return nil
 }
 
 // absent names the stores that are not there. Their applications may make them

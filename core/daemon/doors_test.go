@@ -63,14 +63,14 @@ func (l *text) String() string {
 
 // child is a host in a process of its own, as a service manager starts it.
 type child struct {
-	t     *testing.T
+	t     testing.TB
 	cmd   *exec.Cmd
 	log   *text
 	ended chan error
 }
 
 // startChild starts a host with sockets that were opened for it.
-func startChild(t *testing.T, config string, sockets ...*os.File) *child {
+func startChild(t testing.TB, config string, sockets ...*os.File) *child {
 	t.Helper()
 	c := &child{t: t, log: &text{}, ended: make(chan error, 1)}
 	// The variable has the ID of the process that it is for.

@@ -13,7 +13,8 @@ import (
 
 // BenchmarkThousandStores asks a host with 1 000 stores, each with results and
 // samples, for what the dashboard and Prometheus ask for: time and bytes are
-// those of one answer, over the socket.
+// those of one answer, over the socket. The host is a process of its own, and
+// MB-resident the most memory that it has had.
 func BenchmarkThousandStores(b *testing.B) {
 	const stores = 1000
 	p := newPlace(b, newHalf())
@@ -25,7 +26,8 @@ func BenchmarkThousandStores(b *testing.B) {
 	}
 	p.configure("  start_delay = \"10h\"", more.String())
 	fillHistory(b, filepath.Join(p.dir, "data"), names)
-	stop := p.start()
+	host := startChild(b, p.file())
+	p.wait("the host answers", func() bool { _, err := p.client.Status(b.Context()); return err == nil })
 	p.wait("the figures are there", func() bool {
 		status, err := p.client.Status(b.Context())
 		return err == nil && status.Stores[stores].GrowthBytesPerDay != nil
@@ -37,11 +39,29 @@ func BenchmarkThousandStores(b *testing.B) {
 				size = len(p.get(target))
 			}
 			b.ReportMetric(float64(size), "bytes/answer")
+			if peak := peakMemory(b, host.cmd.Process.Pid); peak > 0 {
+				b.ReportMetric(peak, "MB-resident")
+			}
 		})
 	}
-	if err := stop(); err != nil {
-		b.Error(err)
+	host.stop()
+}
+
+// peakMemory is the most memory that a process has had resident (VmHWM), in
+// megabytes; 0 on systems that do not tell.
+func peakMemory(tb testing.TB, pid int) float64 {
+	tb.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
 	}
+	for line := range strings.Lines(string(status)) {
+		var kib float64
+		if n, err := fmt.Sscanf(line, "VmHWM: %f kB", &kib); err == nil && n == 1 {
+			return kib * 1024 / 1e6
+		}
+	}
+	return 0
 }
 
 // fillHistory gives each store 20 results and 100 samples.

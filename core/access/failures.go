@@ -1,9 +1,12 @@
 package access
 
 import (
+	"cmp"
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/wringdb/wring/sdk"
 )
 
 const (
@@ -59,4 +62,29 @@ func network(address netip.Addr) netip.Addr {
 		}
 	}
 	return address
+}
+
+// troublePause is how often it is said that tokens cannot be read.
+const troublePause = time.Minute
+
+// troubles keeps a log from being filled with what is wrong with the host itself.
+type troubles struct {
+	mu   sync.Mutex
+	said time.Time
+}
+
+// say says whether it is time to say it again.
+func (t *troubles) say(now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.said.IsZero() && now.Sub(t.said).Abs() < troublePause {
+		return false
+	}
+	t.said = now
+	return true
+}
+
+// troubleHint is what to do about tokens that cannot be read.
+func troubleHint(err error) string {
+	return cmp.Or(sdk.HintOf(err), "the file must be readable for the user that runs wring")
 }

@@ -40,6 +40,7 @@ type Guard struct {
 	origins  *http.CrossOriginProtection
 	sessions sessions
 	failures failures
+	troubles troubles
 }
 
 // NewGuard lets requests through to next that may go there.
@@ -239,7 +240,10 @@ func (g *Guard) check(w http.ResponseWriter, r *http.Request, p proof) (TokenInf
 func (g *Guard) fail(r *http.Request, err error) *refusal {
 	refused := refuseProof(err)
 	if refused.status != http.StatusUnauthorized {
-		g.Logger.Error("looking a token up", "error", err)
+		// Whoever shows anything at all comes here: it is not said each time.
+		if g.troubles.say(g.Now()) {
+			g.Logger.Error("tokens cannot be looked up, nobody who needs one is let in", "error", err, "hint", troubleHint(err))
+		}
 		return refused
 	}
 	wait, last := g.failures.take(addressOf(r), g.Now())

@@ -231,11 +231,21 @@ func setting[T any](b *block, name string, parse func(cty.Value) (T, error)) val
 	}
 	v, err := parse(raw)
 	if err != nil {
-		summary, detail, _ := strings.Cut(err.Error(), "\n")
-		b.report(place, fmt.Sprintf("%s %s", name, summary), detail)
+		for _, mistake := range each(err) {
+			summary, detail, _ := strings.Cut(mistake.Error(), "\n")
+			b.report(place, fmt.Sprintf("%s %s", name, summary), detail)
+		}
 		return value[T]{}
 	}
 	return value[T]{v: v, set: true, name: attribute.NameRange, at: place}
+}
+
+// each returns the errors that were joined: those of a list's elements.
+func each(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // what is joined within an error is one mistake
+		return joined.Unwrap()
+	}
+	return []error{err}
 }
 
 // shown writes a value for a message.

@@ -104,15 +104,16 @@ func hostNames(v cty.Value) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	var wrong []error
 	for i, name := range names {
 		names[i] = strings.ToLower(name)
 		if ip, err := netip.ParseAddr(name); err == nil {
 			names[i] = ip.String()
 		} else if strings.Contains(name, "*") {
-			return nil, errors.New("has a * in it\nwrite each name: a pattern would let names in that others own")
+			wrong = append(wrong, errors.New("has a * in it\nwrite each name: a pattern would let names in that others own"))
 		} else if !hostForm.MatchString(names[i]) {
-			return nil, fmt.Errorf("has %q, which is no name of a host\nwrite the name alone, such as \"wring.example.org\", without scheme and port", name)
+			wrong = append(wrong, fmt.Errorf("has %q, which is no name of a host\nwrite the name alone, such as \"wring.example.org\", without scheme and port", name))
 		}
 	}
-	return names, nil
+	return names, errors.Join(wrong...)
 }

@@ -252,12 +252,13 @@ func notifyEvents(v cty.Value) ([]string, error) {
 	if len(names) == 0 {
 		return nil, errors.New("has no event in it\nname some, or leave the setting out for all")
 	}
+	var wrong []error
 	for _, name := range names {
 		if !slices.Contains(NotifyEvents(), name) {
-			return nil, fmt.Errorf("has no event %q\n%s", name, suggest(name, NotifyEvents(), "events"))
+			wrong = append(wrong, fmt.Errorf("has no event %q\n%s", name, suggest(name, NotifyEvents(), "events")))
 		}
 	}
-	return names, nil
+	return names, errors.Join(wrong...)
 }
 
 func storePatterns(v cty.Value) ([]string, error) {
@@ -268,12 +269,13 @@ func storePatterns(v cty.Value) ([]string, error) {
 	if len(patterns) == 0 {
 		return nil, errors.New("has no pattern in it\nwrite some, or leave the setting out for all stores")
 	}
+	var wrong []error
 	for _, pattern := range patterns {
 		if _, err := path.Match(pattern, ""); err != nil {
-			return nil, fmt.Errorf("has %q, which is no pattern\nclose every [, and write \\[ for the character itself", pattern)
+			wrong = append(wrong, fmt.Errorf("has %q, which is no pattern\nclose every [, and write \\[ for the character itself", pattern))
 		}
 	}
-	return patterns, nil
+	return patterns, errors.Join(wrong...)
 }
 
 var address = regexp.MustCompile(`([A-Za-z]+://)([^\s"/@]*@)?([^\s"/?#]*)[^\s"]*`)

@@ -233,16 +233,16 @@ func weekdays(v cty.Value) ([]time.Weekday, error) {
 		return nil, errors.New("is empty\nname days such as \"sat\", or leave the setting out for every day")
 	}
 	var days []time.Weekday
+	var wrong []error
 	for _, name := range names {
 		day, ok := weekday(name)
 		if !ok {
-			return nil, fmt.Errorf("has no day %q\nthe days are mon, tue, wed, thu, fri, sat, sun", name)
-		}
-		if !slices.Contains(days, day) {
+			wrong = append(wrong, fmt.Errorf("has no day %q\nthe days are mon, tue, wed, thu, fri, sat, sun", name))
+		} else if !slices.Contains(days, day) {
 			days = append(days, day)
 		}
 	}
-	return days, nil
+	return days, errors.Join(wrong...)
 }
 
 func weekday(name string) (time.Weekday, bool) {
@@ -275,15 +275,15 @@ func variables(v cty.Value) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	var wrong []error
 	for _, name := range names {
 		if before, _, ok := strings.Cut(name, "="); ok {
-			return nil, fmt.Errorf("has a value in it, for %s\nwrite the name alone; the value is that of wring's own environment", before)
-		}
-		if !variableName.MatchString(name) {
-			return nil, fmt.Errorf("has %q, which is no name of a variable\nwrite names such as \"AWS_REGION\"", name)
+			wrong = append(wrong, fmt.Errorf("has a value in it, for %s\nwrite the name alone; the value is that of wring's own environment", before))
+		} else if !variableName.MatchString(name) {
+			wrong = append(wrong, fmt.Errorf("has %q, which is no name of a variable\nwrite names such as \"AWS_REGION\"", name))
 		}
 	}
-	return names, nil
+	return names, errors.Join(wrong...)
 }
 
 // path returns a parser of paths, which are absolute or begin in the directory
@@ -354,12 +354,13 @@ func (d *decoder) paths(v cty.Value) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	var wrong []error
 	for i, element := range list {
 		if list[i], err = d.path(cty.StringVal(element)); err != nil {
-			return nil, err
+			wrong = append(wrong, err)
 		}
 	}
-	return list, nil
+	return list, errors.Join(wrong...)
 }
 
 // maxDataDir leaves room for the admin socket, with the shortest limit that

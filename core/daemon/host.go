@@ -187,7 +187,11 @@ func (h *host) Reload(ctx context.Context) error {
 	h.reloadFailed = err != nil
 	h.mu.Unlock()
 	if err != nil {
-		h.logger.Error("the configuration is not reloaded, the old one stays in force", "error", err, "hint", sdk.HintOf(err))
+		about := []any{"error", err}
+		if hint := sdk.HintOf(err); hint != "" { // a mistake in the file says itself what to do
+			about = append(about, "hint", hint)
+		}
+		h.logger.Error("the configuration is not reloaded, the old one stays in force", about...)
 		return err
 	}
 	h.adopt(ctx, loaded, plugins)

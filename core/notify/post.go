@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/wringdb/wring/core/config"
@@ -89,7 +90,7 @@ func checkRedirect(to *http.Request, before []*http.Request) error {
 func (n *Notifier) post(ctx context.Context, address, secretFile string, notice Notice, body []byte) Answer {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
 	if err != nil {
-		return Answer{Error: whyNot(err), verdict: refused}
+		return Answer{Error: whyNot(err), Hint: "write another address into the configuration", verdict: refused}
 	}
 	timestamp := strconv.FormatInt(n.cfg.Now().Unix(), 10)
 	for name, value := range map[string]string{
@@ -119,11 +120,21 @@ func (n *Notifier) post(ctx context.Context, address, secretFile string, notice 
 func undelivered(err error) Answer {
 	a := Answer{Error: whyNot(err)}
 	var certificate *tls.CertificateVerificationError
+	var name *net.DNSError
+	var network net.Error
 	switch {
 	case errors.Is(err, errRedirect):
 		a.verdict, a.Hint = refused, "write the address that is meant into the configuration"
 	case errors.As(err, &certificate):
 		a.Hint = "give the receiver a certificate that this machine trusts, or let it trust the one that it has"
+	case errors.As(err, &name):
+		a.Hint = "is the name right in the configuration, and does this machine find its address?"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		a.Hint = "start the receiver; is the port right in the configuration?"
+	case errors.As(err, &network) && network.Timeout():
+		a.Hint = "the receiver, or a firewall on the way, does not answer: see whether it can be reached from this machine"
+	default:
+		a.Hint = "see whether the receiver runs and can be reached from this machine, and whether it takes http or https"
 	}
 	return a
 }
@@ -143,8 +154,10 @@ func (n *Notifier) judge(response *http.Response, said []byte) Answer {
 		a.verdict = taken
 	case status == http.StatusGone:
 		a.verdict, a.Hint = gone, "the receiver says that it is gone for good: change or remove the notify block"
-	case status == http.StatusRequestTimeout, status == http.StatusTooManyRequests, status >= 500:
-		a.verdict = failed
+	case status == http.StatusTooManyRequests:
+		a.verdict, a.Hint = failed, "it takes no more for now: does something else post there too?"
+	case status == http.StatusRequestTimeout, status >= 500:
+		a.verdict, a.Hint = failed, "the receiver has trouble of its own: see its log"
 	default:
 		a.verdict, a.Hint = refused, "see what the receiver's own log says of it; is the address right, and the secret?"
 	}

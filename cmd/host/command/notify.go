@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -90,7 +91,7 @@ func (s *session) printAnswer(a notify.Answer) {
 	if a.OK || a.Text == "" && a.Hint == "" {
 		return
 	}
-	fmt.Fprintf(s.Out, "\n%s: %s\n", a.Target, orDash(a.Text))
+	fmt.Fprintf(s.Out, "\n%s: %s\n", a.Target, cmp.Or(a.Text, a.Error))
 	s.printHint(a.Hint)
 }
 

@@ -2,10 +2,12 @@ package api
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"path"
 	"reflect"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -33,7 +35,7 @@ func NewHandler(host Host, version string) http.Handler {
 	c.RejectUnknownQueryParameters = true
 	c.Transformers = append(c.Transformers, withHint)
 	calls := humago.New(mux, c)
-	routes{host}.register(calls)
+	routes{host, heartbeat}.register(calls)
 	noNulls(calls.OpenAPI())
 	mux.Handle("/v1/", stray(calls, nil))
 	mux.Handle("/", stray(calls, dashboard.NewHandler())) // whatever is not the interface's
@@ -55,7 +57,11 @@ func schemaName(t reflect.Type, hint string) string {
 	}
 }
 
-type routes struct{ host Host }
+type routes struct {
+	host Host
+	// heartbeat is how often a stream of events shows that it lives.
+	heartbeat time.Duration
+}
 
 // body is an answer with a JSON document.
 type body[T any] struct{ Body T }
@@ -234,17 +240,24 @@ type eventsInput struct {
 	LastEventID uint64 `header:"Last-Event-ID" doc:"As browsers send when they connect again"`
 }
 
+// heartbeat is shorter than what proxies wait for.
+const heartbeat = 20 * time.Second
+
 // eventBuffer is how far a listener may fall behind before it misses events.
 const eventBuffer = 1024
 
 // events writes until ctx or the host ends. A listener that does not keep up is
-// waited for: it misses events, and is told how many, but is not cut off.
+// waited for: it misses events, and is told how many, but is not cut off. When
+// nothing happens a comment is sent, so that one that has gone without a word is
+// found out, and one that listens knows that somebody is there.
 func (r routes) events(ctx context.Context, in *eventsInput, w http.ResponseWriter) {
 	subscription := r.host.Subscribe(eventBuffer, max(in.Since, in.LastEventID))
 	defer subscription.Close()
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	stream := http.NewResponseController(w)
+	alive := time.NewTicker(r.heartbeat)
+	defer alive.Stop()
 	for {
 		// The head too goes out at once: a listener waits for it.
 		if err := stream.Flush(); err != nil {
@@ -253,6 +266,10 @@ func (r routes) events(ctx context.Context, in *eventsInput, w http.ResponseWrit
 		select {
 		case <-ctx.Done():
 			return
+		case <-alive.C:
+			if _, err := io.WriteString(w, ":\n\n"); err != nil {
+				return
+			}
 		case e, ok := <-subscription.C:
 			if !ok || writeEvent(w, e) != nil {
 				return

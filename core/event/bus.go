@@ -19,6 +19,10 @@ type BusConfig struct {
 	Now func() time.Time
 	// Recent is how many events are remembered for late listeners; 0 means 1024.
 	Recent int
+	// After is what the IDs begin above. A listener that comes back to another host
+	// with the ID of an event of the one before must not be taken to have heard of
+	// what that other host has told: it has to be above the IDs of that.
+	After uint64
 }
 
 // Bus hands every event to every listener. Publishing never waits: what a slow
@@ -26,6 +30,8 @@ type BusConfig struct {
 // methods are safe for concurrent use.
 type Bus struct {
 	now func() time.Time
+
+	after uint64 // the IDs are above it
 
 	mu        sync.Mutex
 	last      uint64
@@ -42,7 +48,7 @@ func NewBus(c BusConfig) *Bus {
 	if c.Recent <= 0 {
 		c.Recent = defaultRecent
 	}
-	return &Bus{now: c.Now, recent: queue{limit: c.Recent}}
+	return &Bus{now: c.Now, after: c.After, last: c.After, recent: queue{limit: c.Recent}}
 }
 
 // Publish fills in ID and Time and hands the event to all listeners.
@@ -60,7 +66,7 @@ func (b *Bus) Publish(e Event) {
 	}
 }
 
-// LastID is the ID of the newest event, 0 before the first.
+// LastID is the ID of the newest event, or that before the first.
 func (b *Bus) LastID() uint64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -69,7 +75,8 @@ func (b *Bus) LastID() uint64 {
 
 // Subscribe starts a listener with the first remembered event whose ID is above
 // since: 0 begins with the oldest, SinceNow with the next. An ID that is yet to
-// come is one of a host that ran before: the listener gets all there is.
+// come, or not above After, is one of a host that ran before: the listener gets
+// all there is.
 // The listener may be buffer events behind, at least one, before it loses some.
 func (b *Bus) Subscribe(buffer int, since uint64) *Subscription {
 	b.mu.Lock()
@@ -77,8 +84,8 @@ func (b *Bus) Subscribe(buffer int, since uint64) *Subscription {
 	switch {
 	case since == SinceNow:
 		since = b.last
-	case since > b.last:
-		since = 0
+	case since > b.last, since < b.after:
+		since = b.after
 	}
 	c := make(chan Event)
 	s := &Subscription{

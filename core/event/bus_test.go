@@ -244,3 +244,25 @@ func TestString(t *testing.T) {
 		}
 	}
 }
+
+// A listener comes back with the ID of an event of a host that ran before, which
+// the new host must not take for one of its own.
+func TestEventsOfAnotherHostAreNotMistaken(t *testing.T) {
+	b := event.NewBus(event.BusConfig{After: 1000})
+	defer b.Close()
+	if got := b.LastID(); got != 1000 {
+		t.Errorf("the last ID is %d before there is an event", got)
+	}
+	for range 3 {
+		b.Publish(event.Event{Name: event.RunStarted})
+	}
+	for since, want := range map[uint64][]uint64{0: {1001, 1002, 1003}, 2: {1001, 1002, 1003}, 1000: {1001, 1002, 1003}, 1001: {1002, 1003}, 5000: {1001, 1002, 1003}} {
+		s := b.Subscribe(10, since)
+		for _, id := range want {
+			if e := <-s.C; e.ID != id || e.Dropped != 0 {
+				t.Errorf("since %d: %d comes, and %d are missing; want %d", since, e.ID, e.Dropped, id)
+			}
+		}
+		s.Close()
+	}
+}

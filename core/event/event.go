@@ -34,7 +34,8 @@ const (
 // Event is one thing that happened. Fields that do not apply are empty. What
 // its pointers lead to is shared by all listeners and not to be changed.
 type Event struct {
-	// ID grows by one for each event since the host started, from 1.
+	// ID grows by one for each event of a host. It begins above the IDs of the host
+	// that ran before.
 	ID   uint64    `json:"id"`
 	Time time.Time `json:"time"`
 	Name Name      `json:"name"`

@@ -163,9 +163,9 @@ func (h *host) untilNext(now time.Time) time.Duration {
 	return max(wait, 0)
 }
 
-// health judges a store by its past. One that has never been looked at is
-// judged as if it had been when the host started, and one whose owner was away as
-// if it had been when that came: nobody could before.
+// health judges a store by its past. One that was never looked at is judged as if
+// it had been when a host first tried to, or else when this one started, and one
+// whose owner was away as if it had been when that came: nobody could before.
 // One whose schedule is paused is not expected to be looked at, and after that
 // judged as if it had been when it went on.
 func (h *host) health(s tracked, now time.Time) history.Health {
@@ -178,6 +178,9 @@ func (h *host) healthOf(s tracked, past history.Past, now time.Time) history.Hea
 	paused, resumedAt := !h.pausedAt(s).IsZero(), h.resumedAt(s)
 	h.mu.Unlock()
 	from := past.LastSuccessAt
+	if from.IsZero() {
+		from = past.TriedSince
+	}
 	if from.IsZero() {
 		from = h.startedAt
 	}

@@ -7,6 +7,12 @@ func (p Past) After(r Result) Past {
 	if r.Code == CodeAlreadyRunning || r.Code == CodeNotReached {
 		return p // nobody looked at the store
 	}
+	if p.LastSuccessAt.IsZero() && p.TriedSince.IsZero() {
+		p.TriedSince = r.FinishedAt
+		if !p.LastAttemptAt.IsZero() { // by a host that did not note it
+			p.TriedSince = p.LastAttemptAt
+		}
+	}
 	p.LastAttemptAt = r.FinishedAt
 	// A deferred attempt was refused before it began.
 	if r.Attempts > 0 && r.Outcome != Deferred {
@@ -47,7 +53,7 @@ func (p Past) After(r Result) Past {
 }
 
 func (p Past) succeeded(r Result) Past {
-	p.LastSuccessAt = r.FinishedAt
+	p.LastSuccessAt, p.TriedSince = r.FinishedAt, time.Time{}
 	p.ConsecutiveFailures = 0
 	return p
 }

@@ -145,7 +145,7 @@ func TestSummaryOfAPattern(t *testing.T) {
 			want:   Failed,
 			code:   CodeError,
 			reason: "3 files: 1 failed, 2 compacted; logs/b: because",
-			past:   Past{LastAttemptAt: at(4), LastCompactionAt: at(1), ConsecutiveFailures: 1},
+			past:   Past{LastAttemptAt: at(4), LastCompactionAt: at(1), TriedSince: at(4), ConsecutiveFailures: 1},
 		},
 		{
 			name:   "one unknown and one failed",
@@ -153,7 +153,7 @@ func TestSummaryOfAPattern(t *testing.T) {
 			want:   Unknown,
 			code:   CodeLost,
 			reason: "2 files: 1 unknown, 1 failed; logs/a: because",
-			past:   Past{LastAttemptAt: at(3), LastCompactionAt: at(1), ConsecutiveFailures: 1, Unresolved: true},
+			past:   Past{LastAttemptAt: at(3), LastCompactionAt: at(1), TriedSince: at(3), ConsecutiveFailures: 1, Unresolved: true},
 		},
 		{
 			name:   "all skipped",
@@ -188,7 +188,7 @@ func TestSummaryOfAPattern(t *testing.T) {
 					t.Fatalf("the pattern's results are %+v", got)
 				}
 				past := must(db().Past("logs"))(t)
-				for _, at := range []*time.Time{&past.LastAttemptAt, &past.LastCompactionAt, &past.LastSuccessAt} {
+				for _, at := range []*time.Time{&past.LastAttemptAt, &past.LastCompactionAt, &past.LastSuccessAt, &past.TriedSince} {
 					*at = at.UTC()
 				}
 				if past != test.past {
@@ -265,4 +265,26 @@ func TestSetKeep(t *testing.T) {
 			t.Errorf("runs are %v", got)
 		}
 	})
+}
+
+// Since when nobody has got to look at a store is known until somebody has.
+func TestPastOfAStoreThatWasNeverLookedAt(t *testing.T) {
+	at := func(n int) time.Time { return noon.Add(time.Duration(n) * time.Hour) }
+	locked := func(n int) Result { return Result{Outcome: Deferred, Code: CodeLocked, FinishedAt: at(n)} }
+	var p Past
+	for n := range 3 {
+		if p = p.After(locked(n)); !p.TriedSince.Equal(at(0)) {
+			t.Errorf("after %d attempts it was tried since %v", n+1, p.TriedSince)
+		}
+	}
+	if p = p.After(Result{Outcome: Skipped, FinishedAt: at(3)}); !p.TriedSince.IsZero() {
+		t.Errorf("once it was looked at it was tried since %v", p.TriedSince)
+	}
+	if p = p.After(locked(4)); !p.TriedSince.IsZero() {
+		t.Errorf("after a success it was tried since %v", p.TriedSince)
+	}
+	// Of a host that did not note it.
+	if p = (Past{LastAttemptAt: at(5)}).After(locked(6)); !p.TriedSince.Equal(at(5)) {
+		t.Errorf("with an older past it was tried since %v", p.TriedSince)
+	}
 }

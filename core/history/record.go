@@ -157,6 +157,9 @@ type Past struct {
 	// the store was looked at, and all is as it should be. A pattern that
 	// matches nothing has not been looked at.
 	LastSuccessAt time.Time `json:"last_success_at,omitzero"`
+	// TriedSince is when a run first came to a store which has never been looked at
+	// successfully; zero once it has.
+	TriedSince time.Time `json:"tried_since,omitzero"`
 	// ConsecutiveFailures counts runs since the last success that ended as
 	// failed or unknown. A store that is left alone for the min gap after a
 	// failure has not succeeded.

@@ -88,10 +88,12 @@ func TestStrangersHaveOneAnswer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := io.Copy(io.Discard, response.Body); err != nil || !response.Close {
+		_, err = io.Copy(io.Discard, response.Body)
+		_ = response.Body.Close()
+		if err != nil || !response.Close {
 			t.Errorf("%s: the connection is to stay open: %v, %v", path, response.Header, err)
 		}
-		if _, err := http.ReadResponse(reader, nil); err == nil {
+		if _, err := reader.ReadByte(); err == nil {
 			t.Errorf("%s: a second answer comes", path)
 		}
 	}
@@ -106,6 +108,7 @@ func TestThoseWithATokenMayTakeTheirTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer response.Body.Close()
 	if n, err := io.Copy(io.Discard, response.Body); err != nil || n != large || response.Close {
 		t.Errorf("%d bytes came, %v; the connection ends: %v", n, err, response.Close)
 	}

@@ -58,7 +58,7 @@ func withHint(_ huma.Context, _ string, answer any) (any, error) {
 	if !ok || slices.ContainsFunc(p.Errors, func(e *huma.ErrorDetail) bool { return e.Location == hintLocation || e.Location == kindLocation }) {
 		return answer, nil
 	}
-	hint := ""
+	var hint string
 	switch p.Status {
 	case http.StatusUnsupportedMediaType:
 		hint = "send JSON, with Content-Type: application/json"

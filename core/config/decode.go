@@ -242,7 +242,7 @@ func setting[T any](b *block, name string, parse func(cty.Value) (T, error)) val
 
 // each returns the errors that were joined: those of a list's elements.
 func each(err error) []error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // what is joined within an error is one mistake
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		return joined.Unwrap()
 	}
 	return []error{err}

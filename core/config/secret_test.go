@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -11,7 +12,7 @@ import (
 // Whoever follows a hint must not lose what is in a file.
 func TestHintsOverwriteNoSecret(t *testing.T) {
 	large := filepath.Join(t.TempDir(), "app.db")
-	if err := os.WriteFile(large, make([]byte, 1<<16), 0o644); err != nil { //nolint:gosec // as a database may have it
+	if err := os.WriteFile(large, make([]byte, 1<<16), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	long := filepath.Join(t.TempDir(), "long")
@@ -33,7 +34,7 @@ func TestHintsOverwriteNoSecret(t *testing.T) {
 		fs.ErrInvalid:    "name another",
 	} {
 		hint := forSecret("/s", &fs.PathError{Op: "open", Path: "/s", Err: cause})
-		if !strings.Contains(hint, want) || cause != fs.ErrNotExist && strings.Contains(hint, ">") {
+		if !strings.Contains(hint, want) || !errors.Is(cause, fs.ErrNotExist) && strings.Contains(hint, ">") {
 			t.Errorf("%v: %s", cause, hint)
 		}
 	}

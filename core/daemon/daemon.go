@@ -152,7 +152,7 @@ func start(ctx context.Context, c Config) (_ *host, err error) {
 	h.metrics = metrics.New(h.snapshot, c.Logger)
 	// The time in milliseconds is above all that an earlier host has come to, which
 	// has fewer than a thousand events each second.
-	h.bus = event.NewBus(event.BusConfig{After: uint64(h.startedAt.UnixMilli())}) //nolint:gosec // after 1970
+	h.bus = event.NewBus(event.BusConfig{After: uint64(h.startedAt.UnixMilli())})
 	h.notifier = notify.New(notify.Config{
 		Records: h.history, Events: h.bus, Logger: c.Logger.Named("notify"), Version: c.Version,
 	}, loaded.Notify)

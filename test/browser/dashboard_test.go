@@ -255,7 +255,7 @@ func TestPhone(t *testing.T) {
 		p.shoot("phone " + strings.ReplaceAll(page, "/", " "))
 	}
 	p.keys("?")
-	p.waitText("dialog", "Keyboard shortcuts")
+	p.waitText("dialog[open]", "Keyboard shortcuts")
 	p.noSideways()
 }
 
@@ -290,18 +290,19 @@ func TestKeyboard(t *testing.T) {
 	p.waitText("#map-cell", "% full")
 
 	p.keys("f")
-	p.waitText("dialog", "in any case?")
+	p.waitText("dialog[open]", "in any case?")
 	p.keys(kb.Escape)
 	p.waitFor("!document.querySelector('dialog')")
 	p.keys(kb.Escape)
 	p.waitFor("location.hash === '#/'")
+	p.waitFor("document.querySelector('[type=search]')")
 	p.keys("/")
 	p.waitFor("document.activeElement.type === 'search'")
 	p.keys("3t?") // typed, and no shortcut
 	p.waitFor("document.activeElement.value === '3t?' && location.hash === '#/'")
 	p.keys(kb.Escape)
 	p.keys("?")
-	p.waitText("dialog", "Keyboard shortcuts")
+	p.waitText("dialog[open]", "Keyboard shortcuts")
 	p.shoot("shortcuts")
 	p.keys(kb.Escape)
 	p.keys("3")

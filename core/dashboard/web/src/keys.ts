@@ -1,5 +1,5 @@
 // Keyboard shortcuts: single keys, which do nothing while somebody types.
-import { useEffect, useRef } from 'preact/hooks'
+import { useLayoutEffect, useRef } from 'preact/hooks'
 
 export interface Shortcut {
   key: string
@@ -48,7 +48,7 @@ function typing(target: EventTarget | null): boolean {
 export function useKeys(handlers: Handlers): void {
   const latest = useRef(handlers)
   latest.current = handlers
-  useEffect(() => {
+  useLayoutEffect(() => {
     const pressed = (e: KeyboardEvent) => {
       if (e.ctrlKey || e.metaKey || e.altKey || e.defaultPrevented) return
       if (typing(e.target) || document.querySelector('dialog[open]')) return

@@ -1,6 +1,6 @@
 // What several pages show: times, sizes, states, bars.
 import type { ComponentChildren } from 'preact'
-import { useEffect, useReducer, useRef } from 'preact/hooks'
+import { useEffect, useLayoutEffect, useReducer, useRef } from 'preact/hooks'
 import { bytes, coarse, exact, percent, relative } from './format'
 import type { Health, Outcome, Progress } from './types'
 import { share } from './world'
@@ -134,7 +134,7 @@ export function Fault({ error, hint }: { error: string; hint?: string | undefine
 // and closes on Esc.
 export function Modal({ title, onClose, children }: { title: string; onClose: () => void; children: ComponentChildren }) {
   const dialog = useRef<HTMLDialogElement>(null)
-  useEffect(() => {
+  useLayoutEffect(() => {
     const d = dialog.current
     if (d && !d.open) d.showModal()
     return () => d?.close()

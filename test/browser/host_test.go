@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -210,6 +211,7 @@ func (h *host) post(path, document string) {
 // of it what a test puts there.
 type front struct {
 	*httptest.Server
+	proxy http.Handler
 
 	mu      sync.Mutex
 	instead map[string]http.HandlerFunc // by path
@@ -217,7 +219,6 @@ type front struct {
 
 func newFront(t *testing.T, socket string) *front {
 	t.Helper()
-	f := &front{instead: map[string]http.HandlerFunc{}}
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: "wring"})
 	proxy.FlushInterval = -1 // events go out as they come
 	proxy.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
@@ -227,6 +228,7 @@ func newFront(t *testing.T, socket string) *front {
 			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		},
 	}
+	f := &front{proxy: proxy, instead: map[string]http.HandlerFunc{}}
 	f.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f.mu.Lock()
 		instead := f.instead[r.URL.Path]
@@ -249,4 +251,27 @@ func (f *front) put(path string, handler http.HandlerFunc) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.instead[path] = handler
+}
+
+// held are calls of a path that the host does not get to see yet.
+type held struct {
+	came, left atomic.Int64  // how many there were, and how many were given up
+	released   chan struct{} // closed when they may go on
+	release    func()
+}
+
+// hold keeps calls of a path until they are released.
+func (f *front) hold(path string) *held {
+	h := &held{released: make(chan struct{})}
+	h.release = sync.OnceFunc(func() { close(h.released) })
+	f.put(path, func(w http.ResponseWriter, r *http.Request) {
+		h.came.Add(1)
+		select {
+		case <-h.released:
+			f.proxy.ServeHTTP(w, r)
+		case <-r.Context().Done():
+			h.left.Add(1)
+		}
+	})
+	return h
 }

@@ -59,12 +59,35 @@ func newTab(t *testing.T) *tab {
 		cancel()
 		<-read
 	})
-	p.do(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
-		_, err := cdp.Call(ctx, target, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: violations})
-		return err
-	}))
+	p.first(violations)
 	p.size(1280, 800)
 	return p
+}
+
+// first runs a script in every page that is loaded from now on, before its own.
+func (p *tab) first(script string) {
+	p.Helper()
+	p.do(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		_, err := cdp.Call(ctx, target, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: script})
+		return err
+	}))
+}
+
+// hurry lets the clock and the intervals of the pages go a hundred times faster.
+func (p *tab) hurry() {
+	p.Helper()
+	p.first(`(() => {
+		const now = Date.now, begun = now(), interval = setInterval
+		Date.now = () => begun + 100 * (now() - begun)
+		window.setInterval = (f, ms) => interval(f, ms / 100)
+	})()`)
+}
+
+// later waits until so many minutes have gone by on the page's clock.
+func (p *tab) later(minutes int) {
+	p.Helper()
+	then := eval[float64](p, "Date.now()") + float64(minutes)*60_000
+	p.waitFor(fmt.Sprintf("Date.now() > %.0f", then))
 }
 
 // excuse is called with the errors of the network, which a test that stops the

@@ -1,5 +1,5 @@
 // Calls of the host. Every error that leaves here is a Problem.
-import type { Inspection, Plan, Plugin, Result, Run, Sample, Session, Status } from './types'
+import type { Inspection, Plan, Result, Run, Sample, Session, Status } from './types'
 
 // Problem is what the host answered instead, or that it did not answer
 // (status 0).
@@ -24,25 +24,35 @@ interface Answer {
   errors?: { message: string; location: string }[]
 }
 
-// How long a call that only looks may take, in milliseconds: who waits longer
-// has lost the host.
+// How long a call may take, in milliseconds: who waits longer has lost the host.
+// A cancellation is answered once the backend has cleaned up.
 const patience = 15_000
+const cleansUp = 60_000
 
-async function call<T>(method: string, path: string, query: Record<string, string> = {}, body?: unknown, timeout = 0): Promise<T> {
+// until ends a call in time. A call that measures takes as long as the store is
+// large, and ends when nobody waits for it any more.
+async function call<T>(
+  method: string,
+  path: string,
+  query: Record<string, string> = {},
+  body?: unknown,
+  until: AbortSignal = AbortSignal.timeout(patience),
+): Promise<T> {
   const params = new URLSearchParams(Object.entries(query).filter(([, v]) => v !== '')).toString()
   const init: RequestInit = { method, headers: { Accept: 'application/json' } }
   if (body !== undefined) {
     init.body = JSON.stringify(body)
     init.headers = { Accept: 'application/json', 'Content-Type': 'application/json' }
   }
-  if (timeout > 0) init.signal = AbortSignal.timeout(timeout)
+  init.signal = until
   let response: Response
+  let text: string
   try {
     response = await fetch(path + (params && '?' + params), init)
+    text = await response.text()
   } catch {
     throw new Problem('The host does not answer.', 0)
   }
-  const text = await response.text().catch(() => '')
   if (!response.ok) {
     if (response.status === 401 && path !== '/v1/session') unauthorized()
     throw problem(response.status, text)
@@ -65,12 +75,10 @@ function parse(text: string): unknown {
 }
 
 export const api = {
-  status: () => call<Status>('GET', '/v1/status', {}, undefined, patience),
-  plugins: () => call<Plugin[]>('GET', '/v1/plugins'),
-  // The answers of these three may take as long as a store is large.
-  inspect: (store: string, depth = 'sampled') => call<Inspection>('GET', '/v1/inspect', { store, depth }),
-  plan: (store: string) => call<Plan[]>('GET', '/v1/plan', { store }),
-  cancel: (store: string) => call<{ cancelled: number }>('POST', '/v1/cancel', { store }),
+  status: () => call<Status>('GET', '/v1/status'),
+  inspect: (store: string, depth: string, until: AbortSignal) => call<Inspection>('GET', '/v1/inspect', { store, depth }, undefined, until),
+  plan: (store: string, until: AbortSignal) => call<Plan[]>('GET', '/v1/plan', { store }, undefined, until),
+  cancel: (store: string) => call<{ cancelled: number }>('POST', '/v1/cancel', { store }, undefined, AbortSignal.timeout(cleansUp)),
 
   history: (store: string, limit: number) => call<Result[]>('GET', '/v1/history', { store, limit: String(limit) }),
   runs: (limit: number) => call<Run[]>('GET', '/v1/runs', { limit: String(limit) }),
@@ -80,7 +88,7 @@ export const api = {
   resume: (store: string) => call<void>('POST', '/v1/resume', { store }),
   samples: (store: string, limit: number) => optional(call<Sample[]>('GET', '/v1/samples', { store, limit: String(limit) }), []),
 
-  session: () => optional<Session>(call<Session>('GET', '/v1/session', {}, undefined, patience), { authentication: 'none', scope: 'operate' }),
+  session: () => optional<Session>(call<Session>('GET', '/v1/session'), { authentication: 'none', scope: 'operate' }),
   login: (token: string) => call<void>('POST', '/v1/session', {}, { token }),
   logout: () => call<void>('DELETE', '/v1/session'),
 }

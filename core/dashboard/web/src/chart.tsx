@@ -11,7 +11,9 @@ import type { Sample } from './types'
 const limit = 1000
 const renewEvery = 60_000
 
-export function SizeChart({ store }: { store: string }) {
+// SizeChart asks again when something has ended, now and then, and when planned
+// changes: with a plan the host takes a sample.
+export function SizeChart({ store, planned }: { store: string; planned: number | undefined }) {
   const [samples, setSamples] = useState<Sample[]>()
   useEffect(() => {
     let gone = false
@@ -28,7 +30,7 @@ export function SizeChart({ store }: { store: string }) {
       clearInterval(timer)
       stop()
     }
-  }, [store])
+  }, [store, planned])
   if (!samples) return <p class="empty">…</p>
   if (samples.length === 0) return <p class="empty">Nothing has been sampled yet.</p>
   return <Plot samples={samples} />

@@ -56,8 +56,8 @@ function Now() {
   const list = [...active.values()]
   const cancel = (store: string) =>
     void attempt(async () => {
-      await api.cancel(store)
       say(`Cancelling ${store || 'everything'}: the backends clean up.`)
+      await api.cancel(store)
     })
   return (
     <Panel

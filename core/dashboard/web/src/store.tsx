@@ -39,7 +39,7 @@ export function StorePage({ name }: { name: string }) {
         </Panel>
       )}
       <Panel title="Size over time">
-        <SizeChart store={name} />
+        <SizeChart store={name} planned={measured.plannedAt} />
       </Panel>
       <History name={name} />
     </article>
@@ -109,8 +109,9 @@ function Actions({ name, paused, active, many, plan }: ActionsProps) {
     })
   const cancel = () =>
     void attempt(async () => {
+      say(`Cancelling ${name}: the backend cleans up.`)
       const { cancelled } = await api.cancel(name)
-      say(cancelled === 0 ? 'Nothing was running.' : `Cancelling ${name}: the backend cleans up.`)
+      if (cancelled === 0) say('Nothing was cancelled: it had ended.')
     })
   const pause = () =>
     void attempt(async () => {

@@ -22,6 +22,9 @@ const columns: { column: Column; name: string; title?: string }[] = [
   { column: 'health', name: 'Health' },
 ]
 
+// onCards says whether a card shows what is in a column.
+const onCards = (c: Column): boolean => c !== 'engine'
+
 const shows: { show: Show; name: string }[] = [
   { show: 'all', name: 'All' },
   { show: 'attention', name: 'Need attention' },
@@ -75,16 +78,22 @@ export function Overview() {
             </button>
           ))}
         </div>
-        <label class="sort">
-          Sort by{' '}
-          <select value={order.column} onChange={(e) => sort(e.currentTarget.value as Column)}>
-            {columns.map((c) => (
-              <option key={c.column} value={c.column}>
-                {c.name}
-              </option>
-            ))}
+        <div class="sort">
+          <label for="sort">Sort by</label>
+          <select id="sort" value={order.column} onChange={(e) => sort(e.currentTarget.value as Column)}>
+            {columns.map(
+              (c) =>
+                (onCards(c.column) || c.column === order.column) && (
+                  <option key={c.column} value={c.column}>
+                    {c.name}
+                  </option>
+                ),
+            )}
           </select>
-        </label>
+          <button type="button" aria-label="The other way round" title="The other way round" onClick={() => sort(order.column)}>
+            {order.down ? '↓' : '↑'}
+          </button>
+        </div>
         <output class="faint">{rows.length === stores.length ? plural(stores.length, 'store') : `${rows.length} of ${plural(stores.length, 'store')}`}</output>
       </div>
       <div class="stores" role="table" aria-label="Stores" aria-rowcount={rows.length + 1}>
@@ -151,8 +160,8 @@ function Totals({ stores }: { stores: readonly StoreStatus[] }) {
 }
 
 // On a narrow screen a row is a card. The heights are those of the style sheet.
-const narrow = matchMedia('(max-width: 760px)')
-const heights = { wide: 36, narrow: 92 }
+const narrow = matchMedia('(max-width: 900px)')
+const heights = { wide: 36, narrow: 108 }
 
 function useRowHeight(): number {
   const [small, setSmall] = useState(narrow.matches)

@@ -393,42 +393,6 @@ func TestNothingSampledYet(t *testing.T) {
 	p.excuse() // of the two that are not there
 }
 
-// A pattern stands for all that it matches, and a store that cannot be found says
-// why.
-func TestPatternsAndProblems(t *testing.T) {
-	t.Parallel()
-	h := newHost(t, `
-store "logs" {
-  plugin = "bolt"
-  glob   = "DIR/logs/*.db"
-}
-store "gone" {
-  plugin = "bolt"
-  path   = "DIR/gone.db"
-}
-`)
-	if err := os.Mkdir(filepath.Join(h.dir, "logs"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	h.store(smallBolt, "logs/a.db")
-	h.store(tinyBolt, "logs/b.db")
-	h.start()
-	p := newTab(t)
-	p.visit(h, "store/logs")
-	p.waitFor("document.querySelectorAll('.plans li').length === 2")
-	p.waitText(".plans", "logs/b.db")
-	p.shoot("pattern")
-	p.do(chromedp.Click(chromedp.Search("//a[text()='logs/a.db']")))
-	p.waitText("h1", "logs/a.db")
-	p.waitFor(sum + " !== 0")
-	p.press("Compact")
-	p.waitText("#history", "compacted")
-
-	p.visit(h, "store/gone")
-	p.waitText("#picture .fault", "gone.db")
-	p.excuse() // the browser notes that the answer was an error
-}
-
 func TestReducedMotion(t *testing.T) {
 	t.Parallel()
 	h, p := newThree(t), newTab(t)

@@ -195,6 +195,27 @@ func (h *host) get(path string) string {
 	return string(all)
 }
 
+// paused are the stores whose schedule is paused, as the host says.
+func (h *host) paused() []string {
+	h.Helper()
+	var status struct {
+		Stores []struct {
+			Store    string
+			PausedAt string `json:"paused_at"`
+		}
+	}
+	if err := json.Unmarshal([]byte(h.get("/v1/status")), &status); err != nil {
+		h.Fatal(err)
+	}
+	var names []string
+	for _, s := range status.Stores {
+		if s.PausedAt != "" {
+			names = append(names, s.Store)
+		}
+	}
+	return names
+}
+
 func (h *host) post(path, document string) {
 	h.Helper()
 	answer, err := http.Post(h.front.URL+path, "application/json", strings.NewReader(document))

@@ -2,6 +2,8 @@ package browser
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 )
 
@@ -93,4 +95,45 @@ func TestCardsAreSorted(t *testing.T) {
 	p.waitFor(first + " === 'archive'")
 	choose("growth")
 	p.waitFor(first + " === 'sessions'")
+}
+
+// One run that has failed is enough to be looked at.
+func TestFailedRunNeedsAttention(t *testing.T) {
+	t.Parallel()
+	h, p := newThree(t), newTab(t)
+	if err := os.Remove(filepath.Join(h.dir, "sessions.db")); err != nil {
+		t.Fatal(err)
+	}
+	h.post("/v1/compact", `{"stores":["sessions","events"],"force":true}`)
+	p.visit(h, "")
+	p.waitText("[data-store=sessions] .c-health", "run failed")
+	p.waitFor("document.querySelector('[data-store=sessions] .c-health .badge').title.includes('no such file')")
+	p.waitText("[data-store=events] .c-health", "healthy")
+	p.waitText(".figures", "1 needs attention")
+	p.press("Need attention")
+	p.waitFor("document.querySelectorAll('[data-store]').length === 1")
+	p.waitText("output", "1 of 3 stores")
+}
+
+// All schedules are paused at once, and go on at once.
+func TestAllSchedules(t *testing.T) {
+	t.Parallel()
+	h, p := newThree(t), newTab(t)
+	paused := func() int {
+		t.Helper()
+		return len(h.paused())
+	}
+	h.post("/v1/pause?store=events", "")
+	p.visit(h, "")
+	p.press("Pause all")
+	p.waitFor("[...document.querySelectorAll('[data-store] .c-next')].every((c) => c.innerText === 'paused')")
+	if n := paused(); n != 3 {
+		t.Errorf("%d of 3 schedules are paused", n)
+	}
+	p.waitFor("![...document.querySelectorAll('button')].some((b) => b.innerText === 'Pause all')")
+	p.press("Resume all")
+	p.waitFor("[...document.querySelectorAll('[data-store] .c-next')].every((c) => c.innerText.startsWith('in '))")
+	if n := paused(); n != 0 {
+		t.Errorf("%d schedules are still paused", n)
+	}
 }

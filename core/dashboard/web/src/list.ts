@@ -35,7 +35,7 @@ function value(s: StoreStatus, column: Column): number | string | undefined {
     case 'next':
       return time(s.next_at)
     case 'health':
-      return severity[s.state] + (s.problem ? 0.5 : 0)
+      return severity[s.state] + (s.problem ? 0.5 : hasFailed(s) ? 0.4 : 0)
   }
 }
 
@@ -70,7 +70,13 @@ export function sorted(stores: readonly StoreStatus[], order: Order): StoreStatu
 
 // needsAttention says whether a person should look at a store.
 export function needsAttention(s: StoreStatus): boolean {
-  return s.state !== 'healthy' || s.problem !== undefined
+  return s.state !== 'healthy' || s.problem !== undefined || hasFailed(s)
+}
+
+// hasFailed says whether the last run could not do what it was to do: one failure
+// is not enough for another state.
+export function hasFailed(s: StoreStatus): boolean {
+  return s.last_outcome === 'failed' || s.last_outcome === 'unknown'
 }
 
 // filtered are the stores of which every word is in the name, or in what else

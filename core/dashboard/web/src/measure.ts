@@ -29,12 +29,13 @@ const looks = 1_000
 
 // useMeasured returns what was measured last, and a function that measures now.
 // What fails while the store is being compacted is no problem: it is measured
-// again when that has ended. One measurement is made at a time; the answer of one
+// again when that has ended. What stands for several stores has no picture, and is
+// only planned. One measurement is made at a time; the answer of one
 // that is given up is not waited for.
-export function useMeasured(store: string, compacting: boolean): [Measured, (depth?: string) => void] {
+export function useMeasured(store: string, compacting: boolean, picture: boolean): [Measured, (depth?: string) => void] {
   const [measured, setMeasured] = useState<Measured>({ busy: false })
   const going = useRef<{ depth: string; stop: AbortController } | undefined>(undefined)
-  const last = useRef({ at: 0, took: 0 })
+  const last = useRef({ at: 0, took: 0, withPlan: 0 })
   // exact is set while what is shown was read in full, and is still true.
   const exact = useRef(false)
   const compactingNow = useRef(compacting)
@@ -49,10 +50,10 @@ export function useMeasured(store: string, compacting: boolean): [Measured, (dep
       exact.current = false
       setMeasured((m) => ({ ...m, busy: true }))
       try {
-        const inspection = await api.inspect(store, depth, stop.signal)
+        const inspection = picture ? await api.inspect(store, depth, stop.signal) : undefined
         if (stop.signal.aborted) return
-        setMeasured(({ problem: _, ...m }) => ({ ...m, inspection, at: Date.now() }))
-        exact.current = depth === 'exact' && !inspection.error
+        if (inspection) setMeasured(({ problem: _, ...m }) => ({ ...m, inspection, at: Date.now() }))
+        exact.current = depth === 'exact' && !inspection?.error
       } catch (e) {
         if (stop.signal.aborted) return
         if (!compactingNow.current) setMeasured((m) => ({ ...m, problem: said(e) }))
@@ -67,9 +68,10 @@ export function useMeasured(store: string, compacting: boolean): [Measured, (dep
       }
       going.current = undefined
       last.current.at = Date.now()
+      last.current.withPlan = Date.now() - begun
       setMeasured((m) => ({ ...m, busy: false }))
     },
-    [store],
+    [store, picture],
   )
 
   useEffect(() => {
@@ -88,9 +90,9 @@ export function useMeasured(store: string, compacting: boolean): [Measured, (dep
   useEffect(() => {
     const timer = setInterval(() => {
       if (document.hidden || going.current || exact.current) return
-      const { at, took } = last.current
+      const { at, took, withPlan } = last.current
       if (compacting && took > quickly) return
-      const rest = compacting ? underWay : Math.max(atRest, Math.min(longestRest, restsFor * took))
+      const rest = compacting ? underWay : Math.max(atRest, Math.min(longestRest, restsFor * withPlan))
       if (Date.now() - at >= rest) void measure()
     }, looks)
     return () => clearInterval(timer)

@@ -1,14 +1,16 @@
 // All stores in one list. Only the rows on the screen are in the document, so
 // that a thousand of them cost no more than thirty.
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks'
+import { api } from './api'
 import { bytes, percent, plural } from './format'
 import { useKeys } from './keys'
 import { type Column, filtered, needsAttention, type Order, type Show, sorted, startsDown, visible } from './list'
-import { world } from './live'
+import { refresh, world } from './live'
+import { attempt, say } from './notices'
 import { observable, use } from './observable'
 import { StoreRow } from './row'
 import type { StoreStatus } from './types'
-import { Figure } from './ui'
+import { diskFull, Figure } from './ui'
 
 const columns: { column: Column; name: string; title?: string }[] = [
   { column: 'name', name: 'Store' },
@@ -16,7 +18,7 @@ const columns: { column: Column; name: string; title?: string }[] = [
   { column: 'size', name: 'Size' },
   { column: 'reclaimable', name: 'Reclaimable', title: 'What compaction would give back' },
   { column: 'growth', name: 'Growth', title: 'Bytes a day' },
-  { column: 'full', name: 'Disk full', title: 'When the disk is full if the store goes on growing' },
+  { column: 'full', name: 'Disk full', title: diskFull },
   { column: 'last', name: 'Compacted', title: 'Last compaction' },
   { column: 'next', name: 'Next', title: 'When its schedule is next due' },
   { column: 'health', name: 'Health' },
@@ -94,6 +96,7 @@ export function Overview() {
             {order.down ? '↓' : '↑'}
           </button>
         </div>
+        <Schedules stores={stores} />
         <output class="faint">{rows.length === stores.length ? plural(stores.length, 'store') : `${rows.length} of ${plural(stores.length, 'store')}`}</output>
       </div>
       <div class="stores" role="table" aria-label="Stores" aria-rowcount={rows.length + 1}>
@@ -117,6 +120,33 @@ export function Overview() {
       </div>
       {rows.length === 0 && <p class="empty">{stores.length === 0 ? 'No stores are configured.' : 'No store is like that.'}</p>}
     </>
+  )
+}
+
+// Schedules has what pauses all of them, and lets all go on.
+function Schedules({ stores }: { stores: readonly StoreStatus[] }) {
+  const reads = use(world, (w) => w.session?.scope === 'read')
+  const paused = stores.filter((s) => s.paused_at !== undefined).length
+  const change = (call: (store: string) => Promise<void>, said: string) =>
+    void attempt(async () => {
+      await call('')
+      say(said)
+      refresh()
+    })
+  const why = reads ? 'Your token may only read' : undefined
+  return (
+    <div class="schedules" role="group" aria-label="All schedules">
+      {paused < stores.length && (
+        <button type="button" disabled={reads} title={why ?? 'No store is compacted by itself until its schedule goes on'} onClick={() => change(api.pause, 'All schedules are paused.')}>
+          Pause all
+        </button>
+      )}
+      {paused > 0 && (
+        <button type="button" disabled={reads} title={why ?? 'Also the schedules that were paused one by one'} onClick={() => change(api.resume, 'All schedules go on.')}>
+          Resume all
+        </button>
+      )}
+    </div>
   )
 }
 

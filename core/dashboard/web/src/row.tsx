@@ -64,7 +64,7 @@ export function StoreRow({ store: s, index, top, reachable }: Props) {
         )}
       </span>
       <span role="cell" class="c-health">
-        <HealthBadge state={s.state} problem={s.problem} />
+        <HealthBadge of={s} />
       </span>
     </div>
   )

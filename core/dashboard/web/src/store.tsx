@@ -14,23 +14,53 @@ import { use } from './observable'
 import { href } from './route'
 import { Growth } from './row'
 import type { Inspection, Plan, Result, StoreStatus } from './types'
-import { Bytes, Fault, Figure, HealthBadge, Modal, Panel, ProgressBar, Time, useNow } from './ui'
-import type { Active } from './world'
+import { Bytes, diskFull, Fault, Figure, HealthBadge, Modal, Panel, ProgressBar, Time, useNow } from './ui'
+import { type Active, foundBy, patternOf } from './world'
 
 export function StorePage({ name }: { name: string }) {
-  const status = use(world, (w) => w.byName.get(name))
+  const byName = use(world, (w) => w.byName)
+  const status = byName.get(name)
+  const of = patternOf(byName, name)
+  const found = status ? [] : foundBy(byName, name)
+  const results = useHistory(name)
+  if (status || of || found.length > 0) return <Known name={name} status={status} of={of} found={found} results={results} />
+  return (
+    <article class="page">
+      <header class="title">
+        <div>
+          <p class="crumbs">
+            <a href={href.stores}>Stores</a>
+          </p>
+          <h1>{name}</h1>
+          <p class="sub">No store of this name is configured, or known of an owner.</p>
+        </div>
+      </header>
+      <History results={results} />
+    </article>
+  )
+}
+
+interface Props {
+  name: string
+  // status is missing for one file of a pattern, and of is the pattern; and for a
+  // directory of owners, and found are their stores.
+  status: StoreStatus | undefined
+  of: StoreStatus | undefined
+  found: readonly StoreStatus[]
+}
+
+function Known({ name, status, of, found, results }: Props & { results: Result[] | undefined }) {
   const active = use(world, (w) => w.active.get(name))
-  const [measured, measure] = useMeasured(name, active !== undefined)
+  const [measured, measure] = useMeasured(name, active !== undefined, !isSeveral(name, status, found, undefined))
   const { inspection, plans } = measured
-  // A pattern, or a directory of owners, stands for several stores.
-  const many = plans !== undefined && plans.some((p) => p.store !== name)
+  const many = isSeveral(name, status, found, plans)
   useKeys({ m: () => measure() })
   return (
     <article class="page">
-      <Head name={name} status={status} active={active} measured={measured} many={many} />
+      <Head name={name} status={status} of={of} found={found} active={active} measured={measured} many={many} />
       {status?.problem && <Fault error={status.problem} hint={status.hint} />}
       {active && <Running active={active} />}
-      {!many && <Figures status={status} inspection={inspection} />}
+      {found.length === 0 && <Figures status={status} of={of} inspection={inspection} results={results} />}
       {!active && plans && <Plans plans={plans} many={many} />}
       {!many && <Picture measured={measured} active={active} measure={measure} />}
       {!many && inspection?.layers && inspection.layers.length > 0 && (
@@ -38,44 +68,56 @@ export function StorePage({ name }: { name: string }) {
           <Layers layers={inspection.layers} />
         </Panel>
       )}
-      <Panel title="Size over time">
-        <SizeChart store={name} planned={measured.plannedAt} />
-      </Panel>
-      <History name={name} />
+      {!many && (
+        <Panel title="Size over time">
+          <SizeChart store={name} planned={measured.plannedAt} />
+        </Panel>
+      )}
+      <History results={results} />
     </article>
   )
 }
 
-interface HeadProps {
-  name: string
-  status: StoreStatus | undefined
+// isSeveral says whether a name stands for several stores, as that of a pattern
+// does or of a directory of owners. The plans say it; before them, the path.
+function isSeveral(name: string, status: StoreStatus | undefined, found: readonly StoreStatus[], plans: readonly Plan[] | undefined): boolean {
+  if (found.length > 0) return true
+  if (plans?.some((p) => p.store !== name)) return true
+  if (plans?.some((p) => p.action !== 'error')) return false
+  return /[*?[]/.test(status?.path ?? '')
+}
+
+interface HeadProps extends Props {
   active: Active | undefined
   measured: Measured
   many: boolean
 }
 
-function Head({ name, status, active, measured, many }: HeadProps) {
+function Head({ name, status, of, found, active, measured, many }: HeadProps) {
+  const above = status?.configured ?? of?.store
+  const has = status ? [status] : found // a schedule
   const known = measured.inspection
   const path = status?.path || known?.path
+  const plugin = (status ?? of)?.plugin
   return (
     <header class="title">
       <div>
         <p class="crumbs">
           <a href={href.stores}>Stores</a>
-          {status?.configured && status.configured !== name && (
+          {above && above !== name && (
             <>
               {' '}
-              / <a href={href.store(status.configured)}>{status.configured}</a>
+              / <a href={href.store(above)}>{above}</a> {of && <HealthBadge of={of} />}
             </>
           )}
         </p>
         <h1>
-          {name} {status && <HealthBadge state={status.state} problem={status.problem} />}
-          {status?.paused_at && <span class="badge mute">paused</span>}
+          {name} {status && <HealthBadge of={status} />}
+          {(status ?? of)?.paused_at && <span class="badge mute">paused</span>}
         </h1>
         <p class="sub">
-          {known?.engine || status?.engine || status?.plugin}
-          {status?.plugin && <> · plugin {status.plugin}</>}
+          {known?.engine || (status ?? of)?.engine || plugin}
+          {plugin && <> · plugin {plugin}</>}
           {path && (
             <>
               {' '}
@@ -84,20 +126,22 @@ function Head({ name, status, active, measured, many }: HeadProps) {
           )}
         </p>
       </div>
-      <Actions name={name} paused={status?.paused_at !== undefined} active={active} many={many} plan={measured.plans?.[0]} />
+      <Actions name={name} schedule={has.length === 0 ? undefined : has.every((s) => s.paused_at) ? 'paused' : 'goes on'} active={active} many={many} plan={measured.plans?.[0]} />
     </header>
   )
 }
 
 interface ActionsProps {
   name: string
-  paused: boolean
+  // schedule is missing for a file of a pattern, which has none of its own.
+  schedule: 'paused' | 'goes on' | undefined
   active: Active | undefined
   many: boolean
   plan: Plan | undefined
 }
 
-function Actions({ name, paused, active, many, plan }: ActionsProps) {
+function Actions({ name, schedule, active, many, plan }: ActionsProps) {
+  const paused = schedule === 'paused'
   const reads = use(world, (w) => w.session?.scope === 'read')
   const [asking, setAsking] = useState(false)
   const busy = active !== undefined && !many
@@ -120,7 +164,11 @@ function Actions({ name, paused, active, many, plan }: ActionsProps) {
       refresh()
     })
   // As the buttons below.
-  useKeys(reads ? {} : { c: () => busy || compact(false), f: () => busy || setAsking(true), x: () => (busy || many) && cancel(), p: pause })
+  useKeys(
+    reads
+      ? {}
+      : { c: () => busy || compact(false), f: () => busy || setAsking(true), x: () => (busy || many) && cancel(), p: () => schedule && pause() },
+  )
 
   const why = reads ? 'Your token may only read' : undefined
   return (
@@ -134,14 +182,16 @@ function Actions({ name, paused, active, many, plan }: ActionsProps) {
       <button type="button" disabled={reads || !(busy || many)} title={why ?? 'Stop the compaction; nothing is lost (x)'} onClick={cancel}>
         Cancel
       </button>
-      <button type="button" disabled={reads} title={why ?? 'Manual compactions go on (p)'} onClick={pause}>
-        {paused ? 'Resume schedule' : 'Pause schedule'}
-      </button>
+      {schedule && (
+        <button type="button" disabled={reads} title={why ?? 'Manual compactions go on (p)'} onClick={pause}>
+          {paused ? 'Resume schedule' : 'Pause schedule'}
+        </button>
+      )}
       {asking && (
         <Modal title={`Compact ${name} in any case?`} onClose={() => setAsking(false)}>
           {plan && (
             <p>
-              The policy would <strong>{plan.action}</strong>: {plan.reason || plan.error}
+              The policy would <strong>{plan.action}</strong>: {sentences(plan)[0]}
             </p>
           )}
           <p>Thresholds and windows are passed over, and safety never: the content is verified, and a locked store is left alone.</p>
@@ -183,9 +233,20 @@ function Running({ active }: { active: Active }) {
   )
 }
 
-function Figures({ status, inspection: i }: { status: StoreStatus | undefined; inspection: Inspection | undefined }) {
+interface FiguresProps {
+  status: StoreStatus | undefined
+  of: StoreStatus | undefined
+  inspection: Inspection | undefined
+  results: readonly Result[] | undefined
+}
+
+// Figures of a file of a pattern that only the pattern has are the pattern's, and
+// say so.
+function Figures({ status, of, inspection: i, results }: FiguresProps) {
   const allocated = i?.allocated_bytes ?? status?.allocated_bytes
   const reclaimable = i?.reclaimable_bytes ?? status?.reclaimable_bytes
+  const tells = status ?? of
+  const together = !status && of && <small> all of {of.store}</small>
   return (
     <dl class="figures">
       <Figure name="Size">
@@ -202,18 +263,25 @@ function Figures({ status, inspection: i }: { status: StoreStatus | undefined; i
         {allocated && reclaimable !== undefined ? <small> {percent(reclaimable / allocated)}</small> : null}
       </Figure>
       <Figure name="Growth">
-        <Growth perDay={status?.growth_bytes_per_day} />
+        <Growth perDay={tells?.growth_bytes_per_day} />
+        {together}
       </Figure>
-      <Figure name="Disk full">
-        <Time at={status?.full_at} />
-        {status?.disk_free_bytes !== undefined && <small> {bytes(status.disk_free_bytes)} free</small>}
+      <Figure name="Disk full" title={diskFull}>
+        <Time at={tells?.full_at} />
+        {tells?.disk_free_bytes !== undefined && <small> {bytes(tells.disk_free_bytes)} free</small>}
       </Figure>
-      <Figure name="Compacted">
-        <Time at={status?.last_compaction_at} none="never" />
+      <Figure name="Compacted">{status ? <Time at={status.last_compaction_at} none="never" /> : <LastCompaction results={results} />}</Figure>
+      <Figure name="Next">
+        {tells?.paused_at ? 'paused' : <Time at={tells?.next_at} none="no schedule" />}
+        {together}
       </Figure>
-      <Figure name="Next">{status?.paused_at ? 'paused' : <Time at={status?.next_at} none="no schedule" />}</Figure>
     </dl>
   )
+}
+
+function LastCompaction({ results }: { results: readonly Result[] | undefined }) {
+  const last = results?.find((r) => r.outcome === 'compacted')
+  return <Time at={last?.finished_at} none={results && results.length < listed ? 'never' : '—'} />
 }
 
 function Plans({ plans, many }: { plans: readonly Plan[]; many: boolean }) {
@@ -230,11 +298,15 @@ function Plans({ plans, many }: { plans: readonly Plan[]; many: boolean }) {
                     <a href={href.store(p.store)}>{p.store}</a>:{' '}
                   </>
                 )}
-                {p.reason || p.error}
+                {sentences(p)[0]}
                 {p.mode && p.action === 'compact' && <span class="faint"> · mode {p.mode}</span>}
               </p>
               {p.mode_reason && <p class="faint">{p.mode_reason}</p>}
-              {p.reason && p.error && <p class="error">{p.error}</p>}
+              {sentences(p).slice(1).map((more) => (
+                <p key={more} class="error">
+                  {more}
+                </p>
+              ))}
               {p.hint && <p class="hint">{p.hint}</p>}
               {(p.warnings ?? []).map((w) => (
                 <p key={w} class="warn">
@@ -247,6 +319,13 @@ function Plans({ plans, many }: { plans: readonly Plan[]; many: boolean }) {
       </ul>
     </Panel>
   )
+}
+
+// sentences are a plan's reason and error, without the one that the other has in
+// it.
+function sentences({ reason, error = '' }: Plan): string[] {
+  if (reason.includes(error)) return [reason]
+  return error.includes(reason) ? [error] : [reason, error]
 }
 
 interface PictureProps {
@@ -306,7 +385,8 @@ function Metrics({ metrics }: { metrics: Record<string, number> }) {
 
 const listed = 50
 
-function History({ name }: { name: string }) {
+// useHistory returns the last results of a store, once they are there.
+function useHistory(name: string): Result[] | undefined {
   const [results, setResults] = useState<Result[]>()
   useEffect(() => {
     let gone = false
@@ -322,6 +402,10 @@ function History({ name }: { name: string }) {
       stop()
     }
   }, [name])
+  return results
+}
+
+function History({ results }: { results: readonly Result[] | undefined }) {
   return (
     <Panel title="History" id="history">
       {results && results.length > 0 ? <Results results={results} /> : <p class="empty">{results ? 'No run has looked at this store yet.' : '…'}</p>}

@@ -2,7 +2,8 @@
 import type { ComponentChildren } from 'preact'
 import { useEffect, useLayoutEffect, useReducer, useRef } from 'preact/hooks'
 import { bytes, coarse, exact, percent, relative } from './format'
-import type { Health, Outcome, Progress } from './types'
+import { hasFailed } from './list'
+import type { Health, Outcome, Progress, StoreStatus } from './types'
 import { share } from './world'
 
 // useNow renders again every so many milliseconds, and returns the time.
@@ -42,11 +43,18 @@ const healthTitle: Record<Health, string> = {
 
 const healthTone: Record<Health, string> = { healthy: 'good', away: 'mute', overdue: 'warn', degraded: 'bad', unresolved: 'bad' }
 
-export function HealthBadge({ state, problem }: { state: Health; problem?: string | undefined }) {
-  const tone = problem && state === 'healthy' ? 'warn' : healthTone[state]
+// HealthBadge says why a person should look at a store, if one should.
+export function HealthBadge({ of: s }: { of: StoreStatus }) {
+  if (s.state !== 'healthy') return <Badge tone={healthTone[s.state]} text={s.state} title={s.problem ?? healthTitle[s.state]} />
+  if (s.problem) return <Badge tone="warn" text="problem" title={s.problem} />
+  if (hasFailed(s)) return <Badge tone="bad" text="run failed" title={`the last run failed: ${s.last_reason ?? ''}`} />
+  return <Badge tone="good" text="healthy" title={healthTitle.healthy} />
+}
+
+function Badge({ tone, text, title }: { tone: string; text: string; title: string }) {
   return (
-    <span class={`badge ${tone}`} title={problem ?? healthTitle[state]}>
-      {problem && state === 'healthy' ? 'problem' : state}
+    <span class={`badge ${tone}`} title={title}>
+      {text}
     </span>
   )
 }
@@ -112,9 +120,12 @@ export function Panel({ title, aside, children, id }: { title: string; aside?: C
   )
 }
 
-export function Figure({ name, children }: { name: string; children: ComponentChildren }) {
+// diskFull says what the time means at which a disk is full.
+export const diskFull = 'When the disk that it is on is full, if all stores there grow on as they do and nothing is given back'
+
+export function Figure({ name, title, children }: { name: string; title?: string; children: ComponentChildren }) {
   return (
-    <div>
+    <div title={title}>
       <dt>{name}</dt>
       <dd>{children}</dd>
     </div>

@@ -104,3 +104,19 @@ export function changesStatus(e: Event): boolean {
 export function share(p: Progress | undefined): number | undefined {
   return p && p.total > 0 ? Math.min(1, p.done / p.total) : undefined
 }
+
+// patternOf finds the pattern of one of its files, whose name begins with the
+// pattern's.
+export function patternOf(byName: ReadonlyMap<string, StoreStatus>, file: string): StoreStatus | undefined {
+  if (byName.has(file)) return undefined
+  for (let end = file.lastIndexOf('/'); end > 0; end = file.lastIndexOf('/', end - 1)) {
+    const pattern = byName.get(file.slice(0, end))
+    if (pattern) return pattern
+  }
+  return undefined
+}
+
+// foundBy are the stores that were found by what has a name in the configuration.
+export function foundBy(byName: ReadonlyMap<string, StoreStatus>, name: string): StoreStatus[] {
+  return [...byName.values()].filter((s) => s.configured === name && s.store !== name)
+}

@@ -22,16 +22,16 @@ test('names sort as people count, and settle ties', () => {
 })
 
 test('the least healthy comes first', () => {
-  const stores = [store('well'), store('odd', { problem: 'there is no such file' }), store('late', { state: 'overdue' }), store('lost', { state: 'unresolved' })]
-  assert.equal(names(sorted(stores, { column: 'health', down: true })), 'lost late odd well')
+  const stores = [store('well'), store('odd', { problem: 'there is no such file' }), store('late', { state: 'overdue' }), store('lost', { state: 'unresolved' }), store('failed', { last_outcome: 'failed' })]
+  assert.equal(names(sorted(stores, { column: 'health', down: true })), 'lost late odd failed well')
 })
 
 test('every word is looked for, and each of the shows has its stores', () => {
-  const stores = [store('sessions'), store('events', { plugin: 'pebble', engine: 'Pebble' }), store('late', { state: 'overdue' }), store('quiet', { paused_at: '2026-03-01T12:00:00Z' })]
+  const stores = [store('sessions'), store('events', { plugin: 'pebble', engine: 'Pebble' }), store('late', { state: 'overdue' }), store('quiet', { paused_at: '2026-03-01T12:00:00Z' }), store('failed', { last_outcome: 'failed' }), store('skipped', { last_outcome: 'skipped' })]
   const none = new Map()
   assert.equal(names(filtered(stores, 'PEBBLE events', 'all', none)), 'events')
   assert.equal(names(filtered(stores, 'pebble sessions', 'all', none)), '')
-  assert.equal(names(filtered(stores, '', 'attention', none)), 'late')
+  assert.equal(names(filtered(stores, '', 'attention', none)), 'late failed')
   assert.equal(names(filtered(stores, '', 'paused', none)), 'quiet')
   assert.equal(names(filtered(stores, '', 'running', new Map([['sessions', { store: 'sessions', run: '', plugin: '', since: 0 }]]))), 'sessions')
 })

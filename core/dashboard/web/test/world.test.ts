@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { parse } from '../src/route'
 import type { Event, Progress, Status } from '../src/types'
-import { changesStatus, nothing, share, withEvents, withStatus, type World } from '../src/world'
+import { changesStatus, foundBy, nothing, patternOf, share, withEvents, withStatus, type World } from '../src/world'
 
 const progress = (done: number): Progress => ({ phase: 'copy', done, total: 100, unit: 'bytes', bytes_read: 0, bytes_written: 0 })
 const event = (id: number, name: string, more: Partial<Event> = {}): Event => ({ id, time: '2026-03-01T12:00:00Z', name, message: '', ...more })
@@ -68,4 +68,16 @@ test('addresses name pages, and stores of any name', () => {
   assert.deepEqual(parse('#/store/logs/a.db'), { page: 'store', store: 'logs/a.db' })
   assert.deepEqual(parse('#/store/%'), { page: 'none' })
   assert.deepEqual(parse('#/nowhere'), { page: 'none' })
+})
+
+test('a file belongs to the pattern whose name it begins with', () => {
+  const stores = ['logs', 'logs/old', 'log'].map((name) => ({ ...status().stores[0]!, store: name }))
+  const found = { ...status().stores[0]!, store: 'apps/shop/carts', configured: 'apps' }
+  const { byName } = begun({ stores: [...stores, found] })
+  assert.equal(patternOf(byName, 'logs/a/b.db')?.store, 'logs')
+  assert.equal(patternOf(byName, 'logs/old/b.db')?.store, 'logs/old')
+  assert.equal(patternOf(byName, 'logs/old'), undefined)
+  assert.equal(patternOf(byName, 'nothing'), undefined)
+  assert.deepEqual(foundBy(byName, 'apps').map((s) => s.store), ['apps/shop/carts'])
+  assert.deepEqual(foundBy(byName, 'logs'), [])
 })

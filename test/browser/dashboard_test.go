@@ -6,8 +6,10 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -176,8 +178,19 @@ func TestScheduleIsPausedAndResumed(t *testing.T) {
 	p.visit(h, "store/sessions")
 	p.press("Pause schedule")
 	p.waitText(".title h1", "paused")
+	if got := h.paused(); !slices.Equal(got, []string{"sessions"}) {
+		t.Errorf("paused are %q, says the host", got)
+	}
 	p.press("Resume schedule")
 	p.waitFor("!document.querySelector('.title h1').innerText.includes('paused')")
+	if got := h.paused(); len(got) != 0 {
+		t.Errorf("paused are %q, says the host, and nothing should be", got)
+	}
+	p.keys("p")
+	p.waitText(".title h1", "paused")
+	if got := h.paused(); !slices.Equal(got, []string{"sessions"}) {
+		t.Errorf("paused are %q after the shortcut, says the host", got)
+	}
 }
 
 func TestPluginsShowWhatTheyAre(t *testing.T) {
@@ -374,6 +387,9 @@ func TestLogin(t *testing.T) {
 	if runs := h.get("/v1/runs"); strings.Contains(runs, "sessions") {
 		t.Errorf("a shortcut has done what the token may not: %s", runs)
 	}
+	if got := h.paused(); len(got) != 0 {
+		t.Errorf("a shortcut has paused what the token may not: %q", got)
+	}
 
 	p.waitFor("document.activeElement.id === 'token'")
 	p.keys(operates + kb.Enter)
@@ -429,6 +445,13 @@ func TestPictures(t *testing.T) {
 	for name, which := range of {
 		h.store(which, name)
 	}
+	for name, perDay := range map[string]int64{ // in MiB
+		"audit-log": 41, "events": 260, "jobs": 12, "ledger": 96, "metrics": 130, "queue": 75, "search-index": 8, "sessions": 180, "uploads": 33, "users": 5,
+	} {
+		size := map[string]int64{smallBolt: 50, largeBolt: 55, onePebble: 30}[of[name]]
+		h.grown(13, size<<20, perDay<<20, name)
+		h.ranBefore(time.Duration(60/perDay+7)*time.Hour, name, size<<20)
+	}
 	h.start()
 	h.get("/v1/plan")
 	h.post("/v1/compact", `{"stores":["jobs","sessions","metrics","billing"]}`)
@@ -454,6 +477,8 @@ func TestPictures(t *testing.T) {
 	p.waitFor("document.querySelector('[data-store=uploads] [role=progressbar]')")
 	p.waitText("[data-store=tokens]", "degraded")
 	p.waitText("[data-store=queue]", "paused")
+	p.waitText(cell("ledger", "growth"), "+96.0 MiB/d")
+	p.waitText(cell("ledger", "full"), "in ")
 	p.shoot("readme overview light")
 }
 
@@ -468,10 +493,16 @@ func TestThousandStores(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(h.dir, "shards"), 0o700); err != nil {
 		t.Fatal(err)
 	}
+	names := make([]string, thousand)
 	for i := range thousand {
 		h.store(tinyBolt, fmt.Sprintf("shards/%04d.db", i))
+		names[i] = fmt.Sprintf("shard-%04d", i)
 	}
+	h.grown(1, 1<<20, 1<<20, names...)
 	h.start()
+	eventually(t, "the host has all figures", func() bool {
+		return strings.Count(h.get("/v1/status"), `"growth_bytes_per_day":`) == thousand
+	})
 	p := newTab(t)
 	p.visit(h, "")
 	rows := "document.querySelectorAll('[data-store]').length"
@@ -481,6 +512,11 @@ func TestThousandStores(t *testing.T) {
 	took := eval[float64](p, `performance.getEntriesByName('stores-shown')[0].startTime`)
 	t.Logf("the first rows of %d stores are there after %.0f ms", thousand, took)
 	fmt.Printf("%d stores: first rows after %.0f ms\n", thousand, took)
+	if took > 5000 { // a page that hangs, and not one that is slow
+		t.Errorf("the first rows are there after %.0f ms", took)
+	}
+	p.waitFor(`[...document.querySelectorAll('[data-store]')].every((r) =>
+		r.querySelector('.c-size').innerText.endsWith('iB') && r.querySelector('.c-growth').innerText.includes('/d') && r.querySelector('.c-reclaimable .bar'))`)
 	p.shoot("thousand")
 
 	window := func() {

@@ -23,7 +23,7 @@ func newGrown(t *testing.T) *host {
 	h.store(smallBolt, "sessions.db")
 	h.store(largeBolt, "archive.db")
 	h.store(onePebble, "events")
-	h.grown(64<<20, 512<<20, "sessions")
+	h.grown(13, 64<<20, 512<<20, "sessions")
 	h.start()
 	return h
 }

@@ -34,7 +34,7 @@ store "gone" {
 	}
 	h.store(smallBolt, "logs/a.db")
 	h.store(tinyBolt, "logs/b.db")
-	h.grown(64<<20, 512<<20, "logs/a.db", "logs/b.db")
+	h.grown(13, 64<<20, 512<<20, "logs/a.db", "logs/b.db")
 	h.start()
 	p := newTab(t)
 	p.visit(h, "store/logs")

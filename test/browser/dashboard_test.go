@@ -193,17 +193,6 @@ func TestScheduleIsPausedAndResumed(t *testing.T) {
 	}
 }
 
-func TestPluginsShowWhatTheyAre(t *testing.T) {
-	t.Parallel()
-	h, p := newThree(t), newTab(t)
-	h.get("/v1/inspect?store=sessions") // so that it has been started
-	p.visit(h, "plugins")
-	p.waitText("[aria-label=bolt]", "sha256")
-	p.waitText("[aria-label=bolt]", filepath.Join(programs, "wring-plugin-bolt"))
-	p.waitFor(`/[0-9a-f]{64}/.test(document.querySelector('[aria-label=bolt]').innerText)`)
-	p.shoot("plugins")
-}
-
 // A store that is written in layers has a strip for each, which can be read.
 func TestLayers(t *testing.T) {
 	t.Parallel()
@@ -337,25 +326,6 @@ func TestKeyboard(t *testing.T) {
 		t.Errorf("Tab reaches %d of %d: not %q", got, reach, eval[[]string](p, `[...document.querySelectorAll('a[href], button, input, select, summary, canvas[tabindex]')]
 			.filter((e) => !e.disabled && e.checkVisibility() && !reached.has(e)).map((e) => e.outerHTML.slice(0, 90))`))
 	}
-}
-
-func TestHostIsRestarted(t *testing.T) {
-	t.Parallel()
-	h, p := newThree(t), newTab(t)
-	p.visit(h, "events")
-	if note := text(p, "#away"); note != "" {
-		t.Errorf("a note of a lost connection: %q", note)
-	}
-	h.stop()
-	p.waitText("#away", "The host does not answer.")
-	p.shoot("away")
-	h.start()
-	p.waitFor("document.querySelector('[data-link=live]') && !document.querySelector('#away')")
-	p.waitText(".events", "host restarted")
-	// The stream is that of the new host, whose events begin to count anew.
-	h.post("/v1/compact", `{"stores":["sessions"]}`)
-	p.waitText(".events", "complete")
-	p.excuse()
 }
 
 func TestLogin(t *testing.T) {
@@ -538,6 +508,16 @@ func TestThousandStores(t *testing.T) {
 	if hidden := eval[bool](p, "document.activeElement.getBoundingClientRect().bottom > innerHeight"); hidden {
 		t.Error("the row that has the focus is below the screen")
 	}
+
+	// The way back from a store leads to where it was left.
+	p.keys(kb.Enter)
+	p.waitText("h1", "shard-0999")
+	p.waitFor("document.activeElement.tagName === 'H1' && scrollY === 0")
+	p.keys(kb.Escape)
+	p.waitFor("document.activeElement.closest('[data-store]')?.dataset.store === 'shard-0999'")
+	p.waitFor("document.activeElement.getBoundingClientRect().bottom <= innerHeight && scrollY > 30000")
+	window()
+
 	p.keys("/")
 	p.keys("0042")
 	p.waitFor(rows + " === 1")

@@ -82,6 +82,16 @@ func (h *host) start() {
 	})
 }
 
+func (h *host) signal(s syscall.Signal) {
+	h.Helper()
+	if h.process == nil {
+		return
+	}
+	if err := h.process.Process.Signal(s); err != nil {
+		h.Error(err)
+	}
+}
+
 func (h *host) stop() {
 	h.Helper()
 	if h.process == nil {
@@ -272,6 +282,13 @@ func (f *front) put(path string, handler http.HandlerFunc) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.instead[path] = handler
+}
+
+// pass lets calls of a path through again.
+func (f *front) pass(path string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.instead, path)
 }
 
 // held are calls of a path that the host does not get to see yet.

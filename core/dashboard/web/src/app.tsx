@@ -1,5 +1,5 @@
 // The frame round all pages.
-import { useEffect, useState } from 'preact/hooks'
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
 import { Events } from './events'
 import { clock } from './format'
 import { Help } from './help'
@@ -51,9 +51,18 @@ function Frame() {
     Escape: () => (location.hash = href.stores),
   })
   const title = route.page === 'store' ? route.store : pages.find((p) => p.page === route.page)?.name
+  const first = useRef(true)
   useEffect(() => {
     document.title = title ? `${title} · wring` : 'wring'
-    scrollTo(0, 0)
+  }, [title])
+  // Another page begins at its heading, also for who reads it by ear. The list of
+  // stores knows by itself where it was left.
+  useLayoutEffect(() => {
+    if (!first.current) {
+      if (route.page !== 'stores') scrollTo(0, 0)
+      if (!document.activeElement?.closest('.stores')) focusHeading()
+    }
+    first.current = false
   }, [title])
   const here = route.page === 'store' ? 'stores' : route.page
   return (
@@ -98,6 +107,12 @@ function Frame() {
       {help && <Help version={version ?? ''} onClose={() => setHelp(false)} />}
     </>
   )
+}
+
+function focusHeading(): void {
+  const heading = document.querySelector<HTMLElement>('main h1') ?? document.getElementById('main')
+  heading?.setAttribute('tabindex', '-1')
+  heading?.focus({ preventScroll: true })
 }
 
 function Mark() {

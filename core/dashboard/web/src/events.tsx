@@ -1,6 +1,7 @@
 // What happens, as it happens.
-import { useState } from 'preact/hooks'
+import { useRef, useState } from 'preact/hooks'
 import { clock, exact } from './format'
+import { useKeys } from './keys'
 import { world } from './live'
 import { use } from './observable'
 import { href } from './route'
@@ -16,9 +17,9 @@ const tones: Record<string, string> = {
   plugin_down: 'warn',
   store_overdue: 'warn',
   host_restarted: 'warn',
-  degraded: 'bad',
+  store_degraded: 'bad',
+  store_recovered: 'good',
   disk_full_soon: 'bad',
-  recovered: 'good',
 }
 
 export function Events() {
@@ -31,11 +32,23 @@ export function Events() {
     const text = `${e.name} ${e.store ?? ''} ${e.plugin ?? ''} ${e.message}`.toLowerCase()
     return wanted.every((w) => text.includes(w))
   })
+  const field = useRef<HTMLInputElement>(null)
+  useKeys({ '/': () => field.current?.focus() })
+  const today = day(Date.now())
+  const earlier = shown.some((e) => day(Date.parse(e.time)) !== today)
   return (
     <article class="page">
       <h1>Events</h1>
       <div class="toolbar">
-        <input type="search" placeholder="Filter events…" aria-label="Filter events" value={words} onInput={(e) => setWords(e.currentTarget.value)} />
+        <input
+          ref={field}
+          type="search"
+          placeholder="Filter events…"
+          aria-label="Filter events"
+          value={words}
+          onInput={(e) => setWords(e.currentTarget.value)}
+          onKeyDown={(e) => e.key === 'Escape' && (setWords(''), e.currentTarget.blur())}
+        />
         <label>
           <input type="checkbox" checked={progress} onChange={(e) => setProgress(e.currentTarget.checked)} /> progress too
         </label>
@@ -43,9 +56,9 @@ export function Events() {
       {shown.length === 0 ? (
         <p class="empty">{events.length === 0 ? 'Nothing has happened yet.' : 'No event is like that.'}</p>
       ) : (
-        <ol class="events panel" reversed>
+        <ol class={earlier ? 'events panel dated' : 'events panel'} reversed>
           {shown.map((e) => (
-            <One key={`${e.time}/${e.id}`} event={e} />
+            <One key={`${e.time}/${e.id}`} event={e} today={today} />
           ))}
         </ol>
       )}
@@ -53,11 +66,15 @@ export function Events() {
   )
 }
 
-function One({ event: e }: { event: Event }) {
+// day is the date in the time zone of whoever looks.
+const day = (at: number): string => exact(at).slice(0, 10)
+
+function One({ event: e, today }: { event: Event; today: string }) {
   const at = Date.parse(e.time)
   return (
     <li>
       <time dateTime={e.time} title={exact(at)}>
+        {day(at) !== today && `${day(at).slice(5)} `}
         {clock(at)}
       </time>
       <span class={`badge ${tones[e.name] ?? 'run'}`}>{e.name.replace('compaction_', '').replaceAll('_', ' ')}</span>

@@ -4,33 +4,34 @@ import { href } from './route'
 import type { Result } from './types'
 import { OutcomeBadge, Reclaimed, Time } from './ui'
 
-// Results is a table of them. On a narrow screen each is a card.
+// Results is a table of them. On a narrow screen each is a card: the roles keep it
+// a table for who reads it by ear.
 export function Results({ results, named = false }: { results: readonly Result[]; named?: boolean }) {
   return (
     <div class="scroll">
-      <table class="results">
-        <thead>
-          <tr>
-            {named ? <th scope="col">Store</th> : <th scope="col">When</th>}
-            <th scope="col">Outcome</th>
-            <th scope="col">Why</th>
-            <th scope="col" class="num">
+      <table class="results" role="table">
+        <thead role="rowgroup">
+          <tr role="row">
+            {named ? <th role="columnheader" scope="col">Store</th> : <th role="columnheader" scope="col">When</th>}
+            <th role="columnheader" scope="col">Outcome</th>
+            <th role="columnheader" scope="col">Why</th>
+            <th role="columnheader" scope="col" class="num">
               Size
             </th>
-            <th scope="col" class="num">
+            <th role="columnheader" scope="col" class="num">
               Reclaimed
             </th>
-            <th scope="col" class="num">
+            <th role="columnheader" scope="col" class="num">
               Took
             </th>
-            <th scope="col" class="num">
+            <th role="columnheader" scope="col" class="num">
               Pause
             </th>
-            <th scope="col">Mode</th>
-            <th scope="col">Verified</th>
+            <th role="columnheader" scope="col">Mode</th>
+            <th role="columnheader" scope="col">Verified</th>
           </tr>
         </thead>
-        <tbody>
+        <tbody role="rowgroup">
           {results.map((r) => (
             <Row key={r.run + '/' + r.store} result={r} named={named} />
           ))}
@@ -43,37 +44,37 @@ export function Results({ results, named = false }: { results: readonly Result[]
 function Row({ result: r, named }: { result: Result; named: boolean }) {
   const ran = r.attempts > 0
   return (
-    <tr>
+    <tr role="row">
       {named ? (
-        <td class="first">
+        <td role="cell" class="first">
           <a href={href.store(r.store)}>{r.store}</a>
         </td>
       ) : (
-        <td class="first" title={`run ${r.run}`}>
+        <td role="cell" class="first" title={`run ${r.run}`}>
           <Time at={r.finished_at ?? r.started_at} />
         </td>
       )}
-      <td>{r.outcome ? <OutcomeBadge outcome={r.outcome} /> : <span class="badge run">under way</span>}</td>
-      <td class="why">
+      <td role="cell">{r.outcome ? <OutcomeBadge outcome={r.outcome} /> : <span class="badge run">under way</span>}</td>
+      <td role="cell" class="why">
         {r.reason}
         {r.error && r.error !== r.reason && <span class="error">{r.error}</span>}
         {r.hint && <span class="hint">{r.hint}</span>}
         {r.attempts > 1 && <span class="hint">{r.attempts} attempts</span>}
       </td>
-      <td class="num" data-label="size">
+      <td role="cell" class="num" data-label="size">
         {ran && r.total_bytes_before > 0 ? sizes(r) : <span class="none">—</span>}
       </td>
-      <td class="num" data-label="reclaimed">
+      <td role="cell" class="num" data-label="reclaimed">
         <Reclaimed n={r.reclaimed_bytes} predicted={r.predicted_bytes} />
       </td>
-      <td class="num" data-label="took">
+      <td role="cell" class="num" data-label="took">
         {ran ? span(r.duration_ms) : <span class="none">—</span>}
       </td>
-      <td class="num" data-label="pause" title="How long writers were held up">
+      <td role="cell" class="num" data-label="pause" title="How long writers were held up">
         {ran ? span(r.pause_ms) : <span class="none">—</span>}
       </td>
-      <td data-label="mode">{r.mode || <span class="none">—</span>}</td>
-      <td data-label="verified">
+      <td role="cell" data-label="mode">{r.mode || <span class="none">—</span>}</td>
+      <td role="cell" data-label="verified">
         <Verification result={r} />
       </td>
     </tr>

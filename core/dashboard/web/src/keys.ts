@@ -12,6 +12,7 @@ export const shortcuts: { where: string; keys: Shortcut[] }[] = [
     where: 'Everywhere',
     keys: [
       { key: '1 2 3 4', does: 'stores, runs, plugins, events' },
+      { key: '/', does: 'filter stores or events' },
       { key: 't', does: 'dark or light' },
       { key: '?', does: 'this list' },
       { key: 'Esc', does: 'close, or back to the stores' },
@@ -20,7 +21,6 @@ export const shortcuts: { where: string; keys: Shortcut[] }[] = [
   {
     where: 'Stores',
     keys: [
-      { key: '/', does: 'filter' },
       { key: '↓ ↑ j k', does: 'next and previous store' },
       { key: 'PgDn PgUp Home End', does: 'further down and up the list' },
       { key: 'Enter', does: 'open the store' },

@@ -10,18 +10,20 @@ import type { Layer } from './types'
 export function Layers({ layers }: { layers: readonly Layer[] }) {
   const most = Math.max(1, ...layers.flatMap((l) => l.cell_bytes ?? []))
   return (
-    <div class="layers" role="table" aria-label="Layers of the store">
-      {layers.map((l) => (
-        <div key={l.name} role="row">
-          <span role="rowheader">{l.name}</span>
-          <span role="cell" class="size">
-            {bytes(l.bytes)}
-          </span>
-          <span role="cell" class="strip">
-            <Strip layer={l} most={most} />
-          </span>
-        </div>
-      ))}
+    <div class="layers">
+      <div role="table" aria-label="Layers of the store">
+        {layers.map((l) => (
+          <div key={l.name} role="row">
+            <span role="rowheader">{l.name}</span>
+            <span role="cell" class="size">
+              {bytes(l.bytes)}
+            </span>
+            <span role="cell" class="strip">
+              <Strip layer={l} most={most} />
+            </span>
+          </div>
+        ))}
+      </div>
       <div class="legend">
         <span>
           <i class="full" /> live
@@ -78,6 +80,7 @@ function paint(canvas: HTMLCanvasElement, l: Layer, most: number, width: number)
   c.fillStyle = color('--map-free')
   c.fillRect(0, height - 1, width, 1)
   const cells = l.cell_bytes ?? []
+  const gap = color('--panel')
   const parts: [Part, string][] = [
     ['live_percent', color('--map-high')],
     ['garbage_percent', color('--garbage')],
@@ -97,7 +100,14 @@ function paint(canvas: HTMLCanvasElement, l: Layer, most: number, width: number)
       const h = (tall * (l[part]?.[i] ?? 0)) / 100
       c.fillStyle = tone
       c.fillRect(x, y - h, w, h)
+      if (part === 'garbage_percent') stripe(c, gap, x, y, w, h)
       y -= h
     }
   })
+}
+
+// stripe tells garbage from what is live for who does not see it by the hue.
+function stripe(c: CanvasRenderingContext2D, gap: string, x: number, y: number, w: number, h: number): void {
+  c.fillStyle = gap
+  for (let up = 2; up + 1 <= h; up += 3) c.fillRect(x, y - up - 1, w, 1)
 }

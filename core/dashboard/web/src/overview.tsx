@@ -41,6 +41,9 @@ const view = observable<{ words: string; show: Show; order: Order }>({
   order: { column: 'reclaimable', down: true },
 })
 
+// place is where the list was left: the row by name, and how far it was scrolled.
+const place: { current: string | undefined; top: number } = { current: undefined, top: 0 }
+
 const none: StoreStatus[] = []
 
 export function Overview() {
@@ -208,12 +211,15 @@ function Rows({ rows }: { rows: readonly StoreStatus[] }) {
   const body = useRef<HTMLDivElement>(null)
   const [part, setPart] = useState<[number, number]>([0, 40])
   // The row that Tab reaches, by name: it stays while the order changes.
-  const [current, setCurrent] = useState<string>()
-  const focusWanted = useRef(false)
+  const [current, setCurrentNow] = useState(place.current)
+  const setCurrent = (store: string) => setCurrentNow((place.current = store))
+  const focusWanted = useRef(rows.some((r) => r.store === place.current))
 
+  useLayoutEffect(() => scrollTo(0, place.top), [])
   useLayoutEffect(() => {
     const look = () => {
       if (!body.current) return
+      place.top = scrollY
       const next = visible(rows.length, height, -body.current.getBoundingClientRect().top, innerHeight)
       setPart((before) => (before[0] === next[0] && before[1] === next[1] ? before : next))
     }

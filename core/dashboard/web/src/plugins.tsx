@@ -1,5 +1,6 @@
 // Plugins, which the host starts, and owners, to which it attaches.
 import type { ComponentChildren } from 'preact'
+import { useLayoutEffect, useRef } from 'preact/hooks'
 import { count } from './format'
 import { world } from './live'
 import { use } from './observable'
@@ -58,7 +59,7 @@ function One({ plugin: p }: { plugin: Plugin }) {
           </span>
         )}
       </h3>
-      {p.last_error && <Fault error={p.last_error} hint={p.last_hint} />}
+      {p.last_error && <Fault error={lines.length > 0 ? p.last_error.split('; it last wrote:')[0]! : p.last_error} hint={p.last_hint} />}
       <dl class="facts">
         <Fact name="path" long>
           <code>{p.path || '—'}</code>
@@ -88,13 +89,29 @@ function One({ plugin: p }: { plugin: Plugin }) {
         )}
       </dl>
       {lines.length > 0 && (
-        <details open={p.state === 'failed' || p.state === 'backoff'}>
+        <details open={p.state === 'failed' || p.state === 'backoff'} onToggle={(e) => toEnd(e.currentTarget.querySelector('pre'))}>
           <summary>Last lines it wrote</summary>
-          <pre tabIndex={0}>{lines.join('\n')}</pre>
+          <Lines lines={lines} />
         </details>
       )}
     </section>
   )
+}
+
+// Lines begins at the newest, which come last.
+function Lines({ lines }: { lines: readonly string[] }) {
+  const box = useRef<HTMLPreElement>(null)
+  const text = lines.join('\n')
+  useLayoutEffect(() => toEnd(box.current), [text])
+  return (
+    <pre ref={box} tabIndex={0}>
+      {text}
+    </pre>
+  )
+}
+
+function toEnd(box: HTMLElement | null): void {
+  if (box) box.scrollTop = box.scrollHeight
 }
 
 function Fact({ name, long = false, children }: { name: string; long?: boolean; children: ComponentChildren }) {

@@ -36,7 +36,7 @@ store "sessions" {
 }
 `)
 	const script = "#!/bin/sh\nfor n in 01 02 03 04 05 06 07 08 09 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30; do echo \"bad line $n\" >&2; done\nexit 3\n"
-	if err := os.WriteFile(filepath.Join(h.dir, "wring-plugin-bad"), []byte(script), 0o700); err != nil { //nolint:gosec // it is a program
+	if err := os.WriteFile(filepath.Join(h.dir, "wring-plugin-bad"), []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	h.store(smallBolt, "sessions.db")

@@ -56,6 +56,7 @@ store "gone" {
 	if eval[bool](p, "[...document.querySelectorAll('.actions button')].some((b) => b.innerText.includes('schedule'))") {
 		t.Error("a file of a pattern has a button for a schedule of its own")
 	}
+	p.shoot("file of a pattern")
 	p.keys("p")
 	p.do(chromedp.Click(chromedp.Search("//p[@class='crumbs']//a[text()='logs']")))
 

@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/sstable"
 
 	"github.com/wringdb/wring/plugins/pebble/internal/engine"
+	"github.com/wringdb/wring/plugins/pebble/internal/swap"
 	"github.com/wringdb/wring/sdk"
 )
 
@@ -86,7 +87,8 @@ type compaction struct {
 	// compression of the tables that a rewrite writes; nil for the store's own.
 	compression *sstable.CompressionProfile
 	working     *workFS // of the store when it is open for writing
-	blobs       bool    // there are blob files
+	like        *swap.Model
+	blobs       bool // there are blob files
 	notes       []string
 	traffic     traffic
 	engine.Progress
@@ -135,6 +137,13 @@ func (c *compaction) run(ctx context.Context) (sdk.CompactResult, error) {
 		return result, engine.ReadError("read the filters of", c.path, err)
 	}
 	c.notes = append(c.notes, view.notes...)
+	if c.like, err = swap.Like(view.options, c.hook); err == nil {
+		defer c.like.Close()
+		err = c.like.Try()
+	}
+	if err != nil {
+		return result, engine.WorkError("compact", c.path, err)
+	}
 	view.close()
 
 	if err := c.rewrite(ctx, view.own); err != nil {

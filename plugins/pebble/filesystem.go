@@ -2,6 +2,7 @@ package pebble
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/wringdb/wring/plugins/pebble/internal/engine"
+	"github.com/wringdb/wring/plugins/pebble/internal/swap"
 )
 
 // traffic counts the bytes of one call, and keeps those of tables to its rate.
@@ -112,6 +114,9 @@ type workFS struct {
 	// options is the text that stays in the OPTIONS file: ours would name
 	// the cache and the pacing of this compaction as the store's.
 	options []byte
+	// like is what new files get the owner and attributes of; nil in a directory whose
+	// files get them in the end.
+	like *swap.Model
 	// cancelled is the context's Err. Once it returns an error, so do writes of
 	// tables: only then does Pebble give up a running compaction, and it removes
 	// what it wrote so far.
@@ -178,7 +183,7 @@ func (f *workFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, 
 	if err := f.order(name); err != nil {
 		return nil, err
 	}
-	file, err := f.FS.Create(name, category)
+	file, err := f.create(name, category)
 	// A blob file that cannot be created is no harm.
 	file, err = f.wrap(name)(file, f.mind(f.fragile(name) && !strings.HasSuffix(name, ".blob"), err))
 	if err != nil || !isTable(name) {
@@ -187,12 +192,53 @@ func (f *workFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, 
 	return behind(file), nil
 }
 
+// create makes a file that belongs to whom the store belongs to: to its application it
+// would be out of reach where another user compacts.
+func (f *workFS) create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	made := name
+	if log := (engine.File{Name: filepath.Base(name)}); f.like != nil && log.IsLog() {
+		// A log counts by being there, even if a kill has left it without its owner.
+		number, _ := log.Serial()
+		made = filepath.Join(filepath.Dir(name), fmt.Sprintf("temporary.%06d.dbtmp", number))
+	}
+	file, err := f.FS.Create(made, category)
+	if err != nil {
+		return nil, err
+	}
+	err = f.adapt(made, file)
+	if err == nil && made != name {
+		if err = f.FS.Rename(made, name); err != nil {
+			_ = file.Close() // the first error counts
+		}
+	}
+	if err != nil {
+		_ = f.FS.Remove(made)
+		return nil, err
+	}
+	return file, nil
+}
+
+// adapt makes a new file like the others, or closes it.
+func (f *workFS) adapt(name string, file vfs.File) error {
+	if f.like == nil {
+		return nil
+	}
+	err := f.like.Give(name, file.Fd())
+	if err != nil {
+		_ = file.Close()
+	}
+	return err
+}
+
 func (f *workFS) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
 	return f.wrap(name)(f.FS.OpenReadWrite(name, category, opts...))
 }
 
 func (f *workFS) ReuseForWrite(from, to string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	file, err := f.FS.ReuseForWrite(from, to, category)
+	if err == nil {
+		err = f.adapt(to, file)
+	}
 	return f.wrap(to)(file, f.mind(f.fragile(to), err))
 }
 
@@ -264,7 +310,7 @@ func (f *workFS) List(name string) ([]string, error) {
 }
 
 func (f *workFS) writeOptions(name string) error {
-	out, err := f.FS.Create(name, vfs.WriteCategoryUnspecified)
+	out, err := f.create(name, vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return err
 	}

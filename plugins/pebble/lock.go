@@ -12,6 +12,7 @@ import (
 	pebbledb "github.com/cockroachdb/pebble/v2"
 
 	"github.com/wringdb/wring/plugins/pebble/internal/engine"
+	"github.com/wringdb/wring/plugins/pebble/internal/swap"
 	"github.com/wringdb/wring/sdk"
 )
 
@@ -33,6 +34,11 @@ func (b *backend) lockStore(path string) (directory, *holding, error) {
 	if wrong != nil && !slices.ContainsFunc(d.files, empty) {
 		return directory{}, nil, wrong
 	}
+	if wrong == nil {
+		if err := b.makeLock(d); err != nil {
+			return directory{}, nil, err
+		}
+	}
 	held, err := b.lock(d.path)
 	if err != nil {
 		if wrong != nil && !errors.Is(err, sdk.ErrBusy) {
@@ -47,6 +53,25 @@ func (b *backend) lockStore(path string) (directory, *holding, error) {
 		}
 	}
 	return d, held, nil
+}
+
+// makeLock makes the LOCK of a store that has none, as a copy may not.
+func (b *backend) makeLock(d directory) error {
+	like, err := swap.Like(d.options, b.hook)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // whoever has the store open has begun another one
+	}
+	if err != nil {
+		return pathError(d.options, err)
+	}
+	err = like.MakeLock()
+	if cerr := like.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return engine.WorkError("lock", d.path, err)
+	}
+	return nil
 }
 
 // lock takes the store for this process. The lock is a POSIX one on the file

@@ -35,8 +35,10 @@ const (
 	roleStranger = "stranger"
 	// roleOwner rewrites the store as the user that it belongs to.
 	roleOwner = "owner"
-	roleBreak = "break" // compacts and lets Pebble fail for good
-	roleDie   = "die"   // compacts and kills itself at the change numbered envKill
+	// roleApplication opens the store for writing, as that user too.
+	roleApplication = "application"
+	roleBreak       = "break" // compacts and lets Pebble fail for good
+	roleDie         = "die"   // compacts and kills itself at the change numbered envKill
 	// roleContend opens the store and closes it, again and again, until its standard
 	// input ends.
 	roleContend = "contend"
@@ -60,6 +62,8 @@ func TestMain(m *testing.M) {
 		err = compactAndDie(store)
 	case roleOwner:
 		err = rewriteAsOwner(store)
+	case roleApplication:
+		err = openAsApplication(store)
 	case roleContend:
 		err = contend(store)
 	case roleTorture:
@@ -137,6 +141,7 @@ func lookAsStranger(store string) error {
 }
 
 func compactAndDie(store string) error {
+	syscall.Umask(0o077) // as that of a service may be
 	at, err := strconv.Atoi(os.Getenv(envKill))
 	if err != nil {
 		return err

@@ -42,7 +42,7 @@ func (c *compaction) rebuild(ctx context.Context, old *view) (result sdk.Compact
 	if expected.Obstacle != nil {
 		return result, expected.Obstacle
 	}
-	temp, err := swap.New(c.path, c.hook)
+	temp, err := swap.New(c.path, old.options, c.hook)
 	if err != nil {
 		return result, swapError(c.path, err)
 	}

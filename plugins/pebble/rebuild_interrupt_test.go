@@ -83,7 +83,8 @@ func TestRewriteNoSpace(t *testing.T) {
 		},
 		"making the new store": func(operation, name string) bool { return operation == "create" && strings.Contains(name, "MANIFEST-") },
 		"ingesting":            func(operation, name string) bool { return operation == "link" && isTable(name) },
-		"giving it attributes": func(operation, _ string) bool { return operation == "attributes" },
+		"trying attributes":    func(operation, _ string) bool { return operation == "attributes" },
+		"giving it attributes": func(operation, name string) bool { return operation == "attributes" && isTable(name) },
 		"sealing it": func(operation, name string) bool {
 			return operation == "write" && strings.HasSuffix(name, ".wring.temp")
 		},

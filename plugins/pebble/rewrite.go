@@ -75,7 +75,7 @@ func (c *compaction) open(ctx context.Context, own *ownOptions, automatic bool, 
 	if err := ctx.Err(); err != nil {
 		return sdk.Errorf(sdk.ErrCancelled, "compact %s: %w", c.path, err)
 	}
-	c.working = &workFS{FS: c.fs, traffic: &c.traffic, options: own.text, cancelled: ctx.Err, watch: c.watch, rewritesBlobs: automatic && c.blobs}
+	c.working = &workFS{FS: c.fs, traffic: &c.traffic, options: own.text, like: c.like, cancelled: ctx.Err, watch: c.watch, rewritesBlobs: automatic && c.blobs}
 	// What is in the log is flushed at the first opening, with nothing else going
 	// on in the background.
 	events := &events{watch: c.watch, flushes: !automatic, begins: func(info pebbledb.CompactionInfo) {

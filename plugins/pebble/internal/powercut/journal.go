@@ -76,7 +76,7 @@ func New(dir string) (*Journal, error) {
 // Around is a faultfs.Around that does everything, one operation after the other,
 // and records what has succeeded.
 func (j *Journal) Around(op faultfs.Op, do func() error) error {
-	if !op.Changes() {
+	if !op.Changes() || op.Kind == faultfs.Other { // which is not of what it knows
 		return do()
 	}
 	j.mu.Lock()

@@ -34,7 +34,7 @@ func TestMounted(t *testing.T) {
 		}
 	}()
 	for _, path := range []string{store, point} {
-		_, err := New(path, nil)
+		_, err := New(path, filepath.Join(path, "OPTIONS-000003"), nil)
 		if !errors.Is(err, ErrUnfit) || !strings.Contains(err.Error(), point) {
 			t.Errorf("%s: error %v, want %v that names %s", path, err, ErrUnfit, point)
 		}
@@ -43,7 +43,7 @@ func TestMounted(t *testing.T) {
 	// Without the list of mounts, links tell.
 	temp := &Temp{Path: filepath.Join(parent, "temp"), store: point}
 	mkdir(t, temp.Path)
-	if err := temp.furnish(); !errors.Is(err, ErrUnfit) || !strings.Contains(err.Error(), "mount point of its own") {
+	if err := temp.furnish(filepath.Join(point, "OPTIONS-000003")); !errors.Is(err, ErrUnfit) || !strings.Contains(err.Error(), "mount point of its own") {
 		t.Errorf("error %v, want %v", err, ErrUnfit)
 	}
 }

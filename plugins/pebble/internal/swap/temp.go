@@ -62,9 +62,10 @@ type Temp struct {
 }
 
 // New makes the directory for the store at a path without symbolic links, which is
-// locked, and finds out whether the two can be exchanged. Nobody but its maker may
-// read it.
-func New(store string, hook Hook) (*Temp, error) {
+// locked, and finds out whether the two can be exchanged, and whether what is new can
+// have the owner and attributes of the old directory and of a file in it. Nobody but
+// its maker may read it.
+func New(store, like string, hook Hook) (*Temp, error) {
 	old, err := os.Lstat(store)
 	if err != nil {
 		return nil, err
@@ -81,14 +82,14 @@ func New(store string, hook Hook) (*Temp, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := t.furnish(); err != nil {
+	if err := t.furnish(like); err != nil {
 		return nil, errors.Join(err, t.Discard())
 	}
 	return t, nil
 }
 
 // furnish gives the directory what tells it from others.
-func (t *Temp) furnish() error {
+func (t *Temp) furnish(like string) error {
 	if err := t.hook.do("link", t.in(lockFile), func() error {
 		return os.Link(filepath.Join(t.store, lockFile), t.in(lockFile))
 	}); err != nil {
@@ -105,7 +106,25 @@ func (t *Temp) furnish() error {
 	}); err != nil {
 		return err
 	}
+	if err := t.settleLike(t.in(Marker), like); err != nil {
+		return err
+	}
 	return t.try()
+}
+
+// settleLike gives something new the owner and attributes of what is at a path.
+func (t *Temp) settleLike(path, like string) error {
+	model, err := Like(like, t.hook)
+	if err != nil {
+		return err
+	}
+	defer model.Close()
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return model.Give(path, f.Fd())
 }
 
 // markerText is for people who find the directory.
@@ -113,10 +132,13 @@ const markerText = `wring makes this directory to replace the store %q beside it
 compacts the store again.
 `
 
-// try exchanges two empty directories.
+// try exchanges two empty directories, one of them like the store's.
 func (t *Temp) try() error {
 	a, b := t.in("exchange.1"), t.in("exchange.2")
 	err := errors.Join(os.Mkdir(a, 0o700), os.Mkdir(b, 0o700))
+	if err == nil {
+		err = t.settleLike(a, t.store)
+	}
 	if err == nil {
 		err = exchange(a, b)
 	}

@@ -185,7 +185,10 @@ func worth(v *view, all []engine.Region) bool {
 // preflight asks for room for the largest step and for the log's content: the
 // input of a step goes as soon as its output is in place.
 func (c *compaction) preflight(v *view, all []engine.Region) error {
-	need := v.logBytes()
+	need, err := v.own.logBytes(v.directory)
+	if err != nil {
+		return err
+	}
 	largest := int64(0)
 	for _, r := range all {
 		if !r.Compactable() {

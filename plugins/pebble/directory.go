@@ -102,6 +102,14 @@ func (d *directory) size() sdk.Size {
 	return s
 }
 
+// resolve gives the path of a directory that an OPTIONS file names.
+func (d *directory) resolve(name string) string {
+	if rest, ok := strings.CutPrefix(name, "{store_path}"); ok { // as Pebble writes it
+		return filepath.Join(d.path, rest)
+	}
+	return name
+}
+
 func (d *directory) has(prefix string) bool {
 	for _, f := range d.files {
 		if strings.HasPrefix(f.Name, prefix) {

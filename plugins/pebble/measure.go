@@ -69,7 +69,15 @@ func (b *backend) measureOnce(ctx context.Context, req sdk.FragmentationRequest,
 	if err != nil {
 		return sdk.Fragmentation{}, err
 	}
-	if d.logBytes() > replayBytes {
+	own, err := b.readOptions(d)
+	if err != nil {
+		return sdk.Fragmentation{}, err
+	}
+	log, err := own.logBytes(d)
+	if err != nil {
+		return sdk.Fragmentation{}, err
+	}
+	if log > replayBytes {
 		hideLogs = true
 	}
 	v, err := b.openView(ctx, d.path, viewing{hideLogs: hideLogs, watch: w})
@@ -83,17 +91,12 @@ func (b *backend) measureOnce(ctx context.Context, req sdk.FragmentationRequest,
 	return v.measure(ctx, v.tree(), req.Depth, b.sampleBytes)
 }
 
-func (d *directory) logBytes() (n int64) {
-	for _, f := range d.files {
-		if f.IsLog() {
-			n += f.Size
-		}
-	}
-	return n
-}
-
 // measure predicts what our own Compact gives back.
 func (v *view) measure(ctx context.Context, tree *engine.Tree, depth sdk.Depth, budget int64) (sdk.Fragmentation, error) {
+	log, err := v.own.logBytes(v.directory)
+	if err != nil {
+		return sdk.Fragmentation{}, err
+	}
 	f, err := tree.Measure(ctx, depth, engine.Surroundings{
 		Size:      v.size(),
 		Leftovers: v.leftovers,
@@ -103,7 +106,7 @@ func (v *view) measure(ctx context.Context, tree *engine.Tree, depth sdk.Depth, 
 	if err != nil {
 		return sdk.Fragmentation{}, engine.ReadError("sample", v.path, err)
 	}
-	f.Metrics["log_bytes"] = float64(v.logBytes())
+	f.Metrics["log_bytes"] = float64(log)
 	read, _ := v.fs.traffic.bytes()
 	f.Metrics["bytes_read"] = float64(read)
 	return f, nil

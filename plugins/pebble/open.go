@@ -132,6 +132,7 @@ func (b *backend) openView(ctx context.Context, path string, as viewing) (*view,
 	}
 	options := own.parsed.Clone()
 	options.FS = v.fs
+	own.readSecondary(options)
 	options.Lock = as.lock
 	options.ReadOnly = true
 	options.ErrorIfNotExists = true

@@ -3,6 +3,7 @@ package pebble
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/sstable/block"
+	"github.com/cockroachdb/pebble/v2/wal"
 
 	"github.com/wringdb/wring/plugins/pebble/internal/engine"
 	"github.com/wringdb/wring/sdk"
@@ -24,18 +26,53 @@ type ownOptions struct {
 	bloomLevels []int
 	// unknown are settings that this version of Pebble does not have.
 	unknown []string
+	// secondary is where the log goes on when its own directory fails; "" for nowhere.
+	// The parsed options do not have it: whoever opens a store with a second log makes
+	// a file there, even for reading only, and past the file system of the options.
+	secondary string
 }
 
 // logDirs are the directories where the write-ahead log may be.
 func (o *ownOptions) logDirs(d directory) []string {
 	dirs := []string{d.path}
 	if o.parsed.WALDir != "" {
-		dirs[0] = o.parsed.WALDir
+		dirs[0] = d.resolve(o.parsed.WALDir)
 	}
-	if o.parsed.WALFailover != nil {
-		dirs = append(dirs, o.parsed.WALFailover.Secondary.Dirname)
+	if o.secondary != "" {
+		dirs = append(dirs, o.secondary)
 	}
 	return dirs
+}
+
+// logBytes are those of the write-ahead log, wherever it is.
+func (o *ownOptions) logBytes(d directory) (n int64, err error) {
+	for _, dir := range o.logDirs(d) {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return 0, pathError(dir, err)
+		}
+		for _, entry := range entries {
+			if !(engine.File{Name: entry.Name()}).IsLog() {
+				continue
+			}
+			info, err := entry.Info()
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // a writer removed it meanwhile
+			}
+			if err != nil {
+				return 0, pathError(dir, err)
+			}
+			n += info.Size()
+		}
+	}
+	return n, nil
+}
+
+// readSecondary lets Pebble read what the second log has, and remove it once it is obsolete.
+func (o *ownOptions) readSecondary(options *pebbledb.Options) {
+	if o.secondary != "" {
+		options.WALRecoveryDirs = []wal.Dir{{FS: options.FS, Dirname: o.secondary}}
+	}
 }
 
 // readOptions restores a store's options, and refuses where a part of them is
@@ -73,6 +110,7 @@ func (b *backend) readOptions(d directory) (*ownOptions, error) {
 		if err := checkLogDirectory(d, failover.Secondary.Dirname); err != nil {
 			return nil, err
 		}
+		own.secondary, own.parsed.WALFailover = d.resolve(failover.Secondary.Dirname), nil
 	}
 	for i := range own.parsed.Levels {
 		if _, ok := own.parsed.Levels[i].FilterPolicy.(bloom.FilterPolicy); ok && b.filterPolicy(engine.BloomName()) == nil {
@@ -126,6 +164,7 @@ func checkCompression(d directory, text string) error {
 // checkLogDirectory makes sure that a log kept elsewhere is there: opening the
 // store without it would lose the latest writes.
 func checkLogDirectory(d directory, name string) error {
+	name = d.resolve(name)
 	if !strings.HasPrefix(name, "/") {
 		// Relative names hang on the application's working directory.
 		return sdk.Errorf(sdk.ErrUnsupported, "%s keeps its log in %q, which only its application can locate", d.path, name).

@@ -85,6 +85,7 @@ func (c *compaction) open(ctx context.Context, own *ownOptions, automatic bool, 
 	}}
 	options := own.parsed.Clone()
 	options.FS = c.working
+	own.readSecondary(options)
 	options.Lock = c.lock
 	options.ErrorIfNotExists = true
 	// Never above what the store has: the way up is one-way, and its

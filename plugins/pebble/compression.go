@@ -35,11 +35,15 @@ func compressionNames() []string {
 }
 
 // tableFormat is that of new tables. The view itself was opened before it was known
-// whether they have value blocks.
+// whether they have value blocks, or columns.
 func (o *ownOptions) tableFormat() sstable.TableFormat {
 	format := o.parsed.FormatMajorVersion.MaxTableFormat()
-	if valueBlocks := o.parsed.Experimental.EnableValueBlocks; format == sstable.TableFormatPebblev3 && (valueBlocks == nil || !valueBlocks()) {
-		return sstable.TableFormatPebblev2 // as Pebble does
+	set := func(f func() bool) bool { return f != nil && f() }
+	switch { // as Pebble does
+	case format == sstable.TableFormatPebblev3 && !set(o.parsed.Experimental.EnableValueBlocks):
+		return sstable.TableFormatPebblev2
+	case format.BlockColumnar() && !set(o.parsed.Experimental.EnableColumnarBlocks):
+		return sstable.TableFormatPebblev4
 	}
 	return format
 }

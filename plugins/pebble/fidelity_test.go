@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,6 +31,8 @@ type fidelity struct {
 	// twin is set where Pebble leaves the store alone when it is told to compact it, or
 	// does not open it under other settings: it is made under them instead.
 	twin bool
+	// edit changes the text of the OPTIONS file; may be nil.
+	edit func(text string) string
 }
 
 func eachLevel(o *pebbledb.Options, set func(level int, l *pebbledb.LevelOptions)) {
@@ -110,6 +113,9 @@ var fidelities = []fidelity{
 		spoil: func(o *pebbledb.Options) { o.CacheSize = 77 << 20 }, lost: []string{"OPTIONS"}},
 	{name: "newest format without columns", spec: pebbletest.Spec{Format: pebbledb.FormatNewest, Adjust: columnar(false)},
 		spoil: columnar(true), lost: []string{"CompressionStats", "KeySchemaName", "OPTIONS", "TableFormat"}},
+	{name: "newest format, of a Pebble that does not write down that there are columns", spec: pebbletest.Spec{Format: pebbledb.FormatNewest},
+		edit:  func(text string) string { return strings.Replace(text, "  enable_columnar_blocks=true\n", "", 1) },
+		spoil: columnar(false), lost: []string{"CompressionStats", "KeySchemaName", "TableFormat"}},
 	{name: "value blocks of oldest format", spec: pebbletest.Spec{Adjust: func(o *pebbledb.Options) {
 		o.Experimental.EnableValueBlocks = func() bool { return true }
 	}}, spoil: func(o *pebbledb.Options) { o.Experimental.EnableValueBlocks = nil }, lost: []string{"TableFormat"}},
@@ -191,6 +197,9 @@ func TestFidelity(t *testing.T) {
 				c.spec.ValueBytes = 64 // enough keys to tell bits per key
 			}
 			path := generate(t, c.spec)
+			if c.edit != nil {
+				edit("OPTIONS-*", func(text []byte) []byte { return []byte(c.edit(string(text))) })(t, path)
+			}
 			spoilt := spoil(t, path, c)
 			own := c.spec.Options()
 			before := traits(t, path, own)
@@ -276,4 +285,18 @@ func spoil(t *testing.T, path string, c fidelity) pebbletest.Traits {
 		t.Fatal(err)
 	}
 	return traits(t, spoilt, options)
+}
+
+// TestRewriteFormat has a store of the newest format whose tables have no columns.
+func TestRewriteFormat(t *testing.T) {
+	spec := pebbletest.Spec{Format: pebbledb.FormatNewest, Adjust: columnar(false)}
+	path := generate(t, spec)
+	before := traits(t, path, spec.Options())
+	if result := rewrite(t, path); result.ReclaimedBytes <= 0 {
+		t.Fatalf("gave back %d bytes", result.ReclaimedBytes)
+	}
+	after := traits(t, path, spec.Options())
+	for _, name := range before.Differences(after) {
+		t.Errorf("%s: %s, before %s", name, after.Names[name], before.Names[name])
+	}
 }

@@ -26,6 +26,8 @@ type ownOptions struct {
 	bloomLevels []int
 	// unknown are settings that this version of Pebble does not have.
 	unknown []string
+	// columnsUnset is set where the file does not say whether blocks have columns.
+	columnsUnset bool
 	// secondary is where the log goes on when its own directory fails; "" for nowhere.
 	// The parsed options do not have it: whoever opens a store with a second log makes
 	// a file there, even for reading only, and past the file system of the options.
@@ -92,11 +94,17 @@ func (b *backend) readOptions(d directory) (*ownOptions, error) {
 		if errors.As(err, &typed) {
 			return nil, typed
 		}
+		if ofLaterPebble(err) {
+			return nil, newerError("%s has a value that this version of Pebble does not know: %s", d.options, engine.FirstLine(err))
+		}
 		return nil, sdk.Errorf(sdk.ErrCorrupt, "understand %s: %w", d.options, err).
 			WithHint("open the store once with its application, which writes the file anew")
 	}
+	if err := checkUnknown(d, own.unknown); err != nil {
+		return nil, err
+	}
 	own.parsed.FormatMajorVersion = d.format // the file may lag behind
-	b.complete(&own.parsed)
+	b.complete(own)
 	if own.parsed.Cleaner != nil && fmt.Sprint(own.parsed.Cleaner) != fmt.Sprint(pebbledb.DeleteCleaner{}) {
 		return nil, sdk.Errorf(sdk.ErrUnsupported, "%s keeps obsolete tables (cleaner %v), so that compacting it gives nothing back",
 			d.path, own.parsed.Cleaner)
@@ -120,6 +128,17 @@ func (b *backend) readOptions(d directory) (*ownOptions, error) {
 	return own, nil
 }
 
+// ofLaterPebble says whether it is a value that cannot be understood, and would be the
+// same again if the application wrote the file anew. Pebble has no type for that.
+func ofLaterPebble(err error) bool {
+	for _, says := range []string{"unknown ", "unrecognized ", "unsupported "} {
+		if strings.HasPrefix(strings.TrimPrefix(err.Error(), "pebble: "), says) {
+			return true
+		}
+	}
+	return false
+}
+
 // parse is Pebble's own, which panics at some of what a damaged file may say.
 func parse(o *pebbledb.Options, text string, hooks *pebbledb.ParseHooks) (err error) {
 	defer func() {
@@ -132,16 +151,36 @@ func parse(o *pebbledb.Options, text string, hooks *pebbledb.ParseHooks) (err er
 
 // complete sets what the file does not have, because it has no place for it or
 // because it leaves out what is not set.
-func (b *backend) complete(o *pebbledb.Options) {
+func (b *backend) complete(own *ownOptions) {
+	o := &own.parsed
 	if o.KeySchema == "" {
 		o.KeySchemas = nil // from before there were any
 	}
 	if o.Experimental.EnableColumnarBlocks == nil {
-		// Pebble would take it for set.
+		// Pebble would take it for set. This version leaves it out where it is not, and a
+		// later one always: settleFormat finds out.
+		own.columnsUnset = true
 		o.Experimental.EnableColumnarBlocks = func() bool { return false }
 	}
 	o.Experimental.ShortAttributeExtractor = b.config.ShortAttributeExtractor
 	o.Experimental.SpanPolicyFunc = b.config.SpanPolicyFunc
+}
+
+// checkUnknown refuses settings of how tables and blob files are written that this
+// version of Pebble does not have: what they stand for would be lost.
+func checkUnknown(d directory, names []string) error {
+	for _, name := range names {
+		if strings.HasPrefix(name, "Level ") || strings.HasPrefix(name, "Value Separation.") {
+			return newerError("%s has the setting %s, which this version of Pebble does not know", d.path, name)
+		}
+	}
+	return nil
+}
+
+// newerError is for a store that a later Pebble than this one has written.
+func newerError(format string, args ...any) error {
+	return sdk.Errorf(sdk.ErrUnsupported, format, args...).
+		WithHint("use a plugin that is built on the Pebble of the store's application, or %s", letApplication)
 }
 
 // checkCompression refuses what the application made up for itself: the file has

@@ -400,8 +400,8 @@ func TestTableGarbled(t *testing.T) {
 	sameFiles(t, before, tables(files(t, path)))
 }
 
-// TestUnknownSetting has a setting of a later Pebble, which must neither stop
-// the compaction nor get lost.
+// TestUnknownSetting has a setting of a later Pebble that has nothing to do with tables,
+// as far as they tell: it must neither stop the compaction nor get lost.
 func TestUnknownSetting(t *testing.T) {
 	path := generate(t, pebbletest.Spec{})
 	editOptions(t, path, "[Options]\n", "[Options]\n  of_tomorrow=1\n")

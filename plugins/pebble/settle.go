@@ -1,6 +1,7 @@
 package pebble
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
@@ -22,7 +23,7 @@ func (v *view) settle(ctx context.Context, config Config) error {
 		return err
 	}
 	v.own.parsed.BlockPropertyCollectors = config.BlockPropertyCollectors
-	if err := v.settleValueBlocks(ctx); err != nil {
+	if err := v.settleFormat(ctx); err != nil {
 		return engine.ReadError("read the newest table of", v.path, err)
 	}
 	if len(v.own.unknown) > 0 {
@@ -74,19 +75,71 @@ func (v *view) checkKeySchemas(ctx context.Context) error {
 	return nil
 }
 
-// settleValueBlocks finds out whether tables have values in blocks of their own. The
-// OPTIONS file does not tell; later formats leave no choice.
-func (v *view) settleValueBlocks(ctx context.Context) error {
+// settleFormat finds out what the OPTIONS file does not tell of the format of tables:
+// whether values have blocks of their own, where the store's format leaves a choice, and
+// whether blocks have columns, which later versions of Pebble do not write down. Where
+// there are settings that are not known, the newest table must be as this version would
+// write it.
+func (v *view) settleFormat(ctx context.Context) error {
+	own := v.own
+	columns := own.columnsUnset && v.format.MaxTableFormat().BlockColumnar()
 	tables := slices.Concat(v.levels...)
-	if v.format.MaxTableFormat() != sstable.TableFormatPebblev3 || len(tables) == 0 {
+	if len(tables) == 0 {
+		if columns && len(own.unknown) > 0 { // it is a later version
+			own.parsed.Experimental.EnableColumnarBlocks = func() bool { return true }
+		}
+		return nil
+	}
+	values := v.format.MaxTableFormat() == sstable.TableFormatPebblev3
+	if !columns && !values && len(own.unknown) == 0 {
 		return nil
 	}
 	newest := slices.MaxFunc(tables, byAge)
-	return v.readTable(ctx, newest.Backing, func(_ vfs.File, r *sstable.Reader) error {
-		format, err := r.TableFormat()
-		v.own.parsed.Experimental.EnableValueBlocks = func() bool { return format >= sstable.TableFormatPebblev3 }
+	var format sstable.TableFormat
+	err := v.readTable(ctx, newest.Backing, func(_ vfs.File, r *sstable.Reader) (err error) {
+		format, err = r.TableFormat()
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	if values {
+		own.parsed.Experimental.EnableValueBlocks = func() bool { return format >= sstable.TableFormatPebblev3 }
+	}
+	if columns {
+		own.parsed.Experimental.EnableColumnarBlocks = func() bool { return format.BlockColumnar() }
+	}
+	if len(own.unknown) > 0 {
+		return v.checkNewest(newest, format)
+	}
+	return nil
+}
+
+// checkNewest refuses a table that this version of Pebble would write otherwise.
+func (v *view) checkNewest(t engine.Table, format sstable.TableFormat) error {
+	options := v.own.parsed.Clone()
+	options.EnsureDefaults()
+	differs := func(what string, has, would any) error {
+		return newerError("%s has the settings %s, which this version of Pebble does not know, and its newest table has the %s %v, where it would write %v",
+			v.path, strings.Join(v.own.unknown, ", "), what, has, would)
+	}
+	if would := v.own.tableFormat(); format != would {
+		return differs("format", format, would)
+	}
+	if schema := t.Props.KeySchemaName; format.BlockColumnar() && schema != options.KeySchema {
+		return differs("key schema", schema, options.KeySchema)
+	}
+	if t.Keys() == 0 {
+		return nil // of nothing there is no filter
+	}
+	has := cmp.Or(t.Props.FilterPolicyName, pebbledb.NoFilterPolicy.Name())
+	// Pebble moves tables down as they are.
+	for _, level := range options.Levels[:t.Level+1] {
+		if level.FilterPolicy.Name() == has {
+			return nil
+		}
+	}
+	return differs("filter", has, options.Levels[t.Level].FilterPolicy.Name())
 }
 
 // byAge puts the newest table last. Files are numbered in the order of their making.

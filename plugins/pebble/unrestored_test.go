@@ -11,7 +11,9 @@ import (
 
 	pebbledb "github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/sstable/block"
+	"github.com/cockroachdb/pebble/v2/sstable/colblk"
 
+	"github.com/wringdb/wring/plugins/pebble/internal/engine"
 	"github.com/wringdb/wring/plugins/pebble/pebbletest"
 	"github.com/wringdb/wring/sdk"
 )
@@ -173,6 +175,36 @@ func TestSpanPolicy(t *testing.T) {
 			if after := traits(t, path, nil).Names["CompressionName"]; after != c.want {
 				t.Errorf("the tables are compressed by %s, want %s", after, c.want)
 			}
+		})
+	}
+}
+
+// TestUnknownOfTables has settings of a later Pebble, of which this one does not know
+// what they make of tables: their filters, their format or their key schema would be
+// lost.
+func TestUnknownOfTables(t *testing.T) {
+	filtered := pebbletest.Spec{Format: pebbledb.FormatNewest, FilterBits: 10}
+	for _, c := range []struct {
+		name     string
+		spec     pebbletest.Spec
+		old, now string
+		says     string
+	}{
+		{"another name of the filters", filtered, "  filter_policy=", "  table_filter=", "table_filter"},
+		{"a setting of a level", pebbletest.Spec{}, "  index_block_size=", "  zone_maps=yes\n  index_block_size=", "zone_maps"},
+		{"a setting of value separation", pebbletest.Spec{Format: pebbledb.FormatNewest, Adjust: separated(true)}, "  enabled=true\n", "  enabled=true\n  minimum_age=1h\n", "minimum_age"},
+		{"filters by a setting of all levels", filtered, "  filter_policy=" + engine.BloomName() + "\n", "", "the filter rocksdb.BuiltinBloomFilter, where it would write none"},
+		{"another type of filters", filtered, "filter_type=table", "filter_type=ribbon", `unknown filter type: "ribbon"`},
+		{"another heuristic", pebbletest.Spec{}, "multilevel_compaction_heuristic=", "multilevel_compaction_heuristic=x", "unrecognized multilevel compaction heuristic"},
+		{"another format", pebbletest.Spec{Format: pebbledb.FormatNewest}, "  enable_columnar_blocks=true\n", "  enable_columnar_blocks=false\n", "the format (Pebble,v7), where it would write (Pebble,v4)"},
+		{"another key schema", pebbletest.Spec{Format: pebbledb.FormatNewest, Adjust: writtenBy(16)}, "BytewiseComparator,16)", "BytewiseComparator,4)", "the key schema DefaultKeySchema(leveldb.BytewiseComparator,16), where"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := generate(t, c.spec)
+			editOptions(t, path, c.old, c.now)
+			editOptions(t, path, "[Options]\n", "[Options]\n  of_tomorrow=1\n")
+			schema := colblk.DefaultKeySchema(pebbledb.DefaultComparer, 16)
+			mustRefuse(t, New(Config{KeySchemas: []*pebbledb.KeySchema{&schema}}), path, c.says, "built on the Pebble of the store's application")
 		})
 	}
 }

@@ -122,6 +122,15 @@ func (d *directory) has(prefix string) bool {
 // identify finds out the store's format without reading more than its markers.
 func (d *directory) identify() error {
 	current := d.has("CURRENT")
+	if current && !d.has("marker.") {
+		switch other, err := d.others(); {
+		case err != nil:
+			return err
+		case other != "":
+			return sdk.Errorf(sdk.ErrUnsupported, "%s is a store of %s, for which wring has no backend", d.path, other).
+				WithHint("leave it as it is: opening it with Pebble may harm it")
+		}
+	}
 	switch {
 	case !d.has("marker.") && !current:
 		return sdk.Errorf(sdk.ErrCorrupt, "%s is no Pebble store: it has neither markers nor CURRENT", d.path).
@@ -130,7 +139,7 @@ func (d *directory) identify() error {
 		// Peek calls such a directory uninitialized, and some releases of
 		// Pebble 2 made a new store over it. With one of the markers it was on the
 		// way to a later format.
-		return oldFormat("%s has format major version 1, of Pebble v1, LevelDB or RocksDB", d.path)
+		return oldFormat("%s has format major version 1, of Pebble v1", d.path)
 	case !d.has("marker.manifest."):
 		return sdk.Errorf(sdk.ErrCorrupt, "%s has no marker of a manifest: creating the store was interrupted, or files are missing", d.path).
 			WithHint("restore the directory from a backup")
@@ -170,6 +179,40 @@ func (d *directory) identify() error {
 	}
 	d.options = desc.OptionsFilename
 	return nil
+}
+
+// others says whose store it is that looks like one of the first format, if it is not
+// Pebble's: it has that format from LevelDB and RocksDB. Pebble always writes OPTIONS, and
+// may have gone on with a store of RocksDB, whose other files stay there.
+func (d *directory) others() (string, error) {
+	rocks, level := false, false
+	for _, f := range d.files {
+		switch {
+		case strings.HasPrefix(f.Name, "OPTIONS-"):
+			text, err := os.ReadFile(filepath.Join(d.path, f.Name))
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // a writer removed it meanwhile
+			}
+			if err != nil {
+				return "", pathError(filepath.Join(d.path, f.Name), err)
+			}
+			if strings.Contains(string(text), "pebble_version=") {
+				return "", nil
+			}
+			rocks = rocks || strings.Contains(string(text), "rocksdb_version=")
+		case f.Name == "IDENTITY":
+			rocks = true
+		case f.Name == "LOG", strings.HasSuffix(f.Name, ".ldb"):
+			level = true
+		}
+	}
+	switch {
+	case rocks:
+		return "RocksDB", nil
+	case level:
+		return "LevelDB", nil
+	}
+	return "", nil
 }
 
 // oldFormat is an error for a store that Pebble v2 does not open, with the way to one

@@ -128,9 +128,13 @@ func (c *compaction) run(ctx context.Context) (sdk.CompactResult, error) {
 		result.After = result.Before
 		result.NoOp = true
 		result.Note = "no tables overlap, and none is thick with tombstones or with versions that only a snapshot needed"
+		f, err := view.measure(ctx, view.tree(), sdk.DepthQuick, 0)
+		if note := view.rewriteNote(f); err == nil && note != "" {
+			result.Note += "; " + note
+		}
 		return result, nil
 	}
-	if err := c.preflight(view, all); err != nil {
+	if err := c.preflight(ctx, view); err != nil {
 		return result, err
 	}
 	if err := view.settleFilters(ctx, c.bits); err != nil {
@@ -182,32 +186,31 @@ func worth(v *view, all []engine.Region) bool {
 	return v.leftovers(nil).Bytes() >= worthwhile
 }
 
-// preflight asks for room for the largest step and for the log's content: the
-// input of a step goes as soon as its output is in place.
-func (c *compaction) preflight(v *view, all []engine.Region) error {
-	need, err := v.own.logBytes(v.directory)
+// preflight asks for room for the largest step and for the log's content.
+func (c *compaction) preflight(ctx context.Context, v *view) error {
+	need, err := v.rangesNeed(c.stepBytes)
 	if err != nil {
 		return err
 	}
-	largest := int64(0)
-	for _, r := range all {
-		if !r.Compactable() {
-			continue
-		}
-		for _, step := range r.Steps(v.own.comparer(), c.stepBytes) {
-			largest = max(largest, step.Bytes)
-		}
+	err = c.room("the largest step", need)
+	var lacking *sdk.Error
+	if !errors.As(err, &lacking) || !errors.Is(err, sdk.ErrNoSpace) {
+		return err
 	}
-	return c.room("the largest step", need+engine.RoomFor(largest))
+	lacking = lacking.WithHint("free space on the store's file system") // nothing has been done yet
+	if rewrite := c.rewriteNeed(ctx, v); rewrite > 0 && rewrite < need {
+		lacking = lacking.WithHint("%s, or use mode %s, which needs about %s", lacking.Hint, modeRewrite, sdk.FormatBytes(rewrite))
+	}
+	return lacking
 }
 
 // room is an error where less is free than what needs it.
 func (c *compaction) room(what string, need int64) error {
-	usage, err := c.fs.GetDiskUsage(c.path)
+	free, err := c.free(c.path)
 	if err != nil {
-		return engine.WorkError("look for free space at", c.path, err)
+		return err
 	}
-	if free := int64(min(usage.AvailBytes, 1<<62)); free < need {
+	if free < need {
 		return sdk.Errorf(sdk.ErrNoSpace, "compact %s: %s needs %s, and %s are free",
 			c.path, what, sdk.FormatBytes(need), sdk.FormatBytes(free)).
 			WithHint("free space on the store's file system; what was compacted until then stays so")

@@ -126,6 +126,11 @@ func rewriteAsOwner(store string) error {
 	}
 	_, err := New(Config{}).Compact(context.Background(), rewriteOf(store), func(sdk.Progress) {})
 	fmt.Printf("permission %v: %v; %s\n", errors.Is(err, sdk.ErrPermission), err, sdk.HintOf(err))
+	f, merr := New(Config{}).Fragmentation(context.Background(), sdk.FragmentationRequest{Store: sdk.Store{Path: store}, Mode: modeRewrite})
+	if merr != nil {
+		return merr
+	}
+	fmt.Printf("announced %v\n", f.Obstacle != nil && err != nil && f.Obstacle.Error() == err.Error())
 	return nil
 }
 

@@ -3,6 +3,7 @@ package pebble
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/wringdb/wring/plugins/pebble/internal/engine"
@@ -88,7 +89,21 @@ func (b *backend) measureOnce(ctx context.Context, req sdk.FragmentationRequest,
 	if mode == modeRewrite {
 		return b.measureRewrite(ctx, v, req.Depth, compression)
 	}
-	return v.measure(ctx, v.tree(), req.Depth, b.sampleBytes)
+	f, err := v.measure(ctx, v.tree(), req.Depth, b.sampleBytes)
+	if err == nil {
+		f.Note = v.rewriteNote(f)
+	}
+	return f, err
+}
+
+// rewriteNote says where mode rewrite gives back a good deal more than mode ranges, or
+// nothing.
+func (v *view) rewriteNote(f sdk.Fragmentation) string {
+	whole := int64(f.Metrics[engine.MetricWhole])
+	if more := whole - f.ReclaimableBytes; more < worthwhile || more < f.AllocatedBytes/100 || v.replaceable(nil) != nil {
+		return ""
+	}
+	return fmt.Sprintf("mode %s would give back about %s", modeRewrite, sdk.FormatBytes(whole))
 }
 
 // measure predicts what our own Compact gives back.

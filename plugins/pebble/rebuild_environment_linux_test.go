@@ -105,6 +105,9 @@ func TestRewriteMounted(t *testing.T) {
 		if !errors.Is(err, sdk.ErrUnsupported) || !strings.Contains(err.Error(), "mount") || !strings.Contains(sdk.HintOf(err), "mode ranges") {
 			t.Errorf("error %v (hint %q), want %v", err, sdk.HintOf(err), sdk.ErrUnsupported)
 		}
+		if f := measureForRewrite(t, name, sdk.DepthQuick, nil); f.Obstacle == nil || f.Obstacle.Error() != err.Error() {
+			t.Errorf("a measurement announces %v, want %v", f.Obstacle, err)
+		}
 		wantAlone(t, name)
 	}
 	sameFiles(t, before, files(t, path))

@@ -16,7 +16,7 @@ import (
 func writeError(path string, err error) error {
 	e := engine.WorkError("rewrite", path, err)
 	if errors.Is(e.Kind, sdk.ErrNoSpace) {
-		return e.WithHint("free space on the store's file system, or %s and needs less; the store is as it was", useRanges)
+		return e.WithHint("free space on the store's file system; the store is as it was")
 	}
 	return e
 }
@@ -37,7 +37,7 @@ func copyError(path string, err error) *sdk.Error {
 }
 
 // swapError is for what keeps a new directory from the store's place.
-func swapError(path string, err error) error {
+func swapError(path string, err error) *sdk.Error {
 	switch {
 	case errors.Is(err, swap.ErrUnfit):
 		return sdk.Errorf(sdk.ErrUnsupported, "rewrite %s: %w", path, err).WithHint("%s", useRanges)

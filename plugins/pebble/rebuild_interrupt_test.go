@@ -126,7 +126,7 @@ func TestRewritePreflight(t *testing.T) {
 	b := newBackend(Config{})
 	b.fs = fullFS{vfs.Default}
 	_, err := b.Compact(t.Context(), rewriteOf(path), func(sdk.Progress) {})
-	if !errors.Is(err, sdk.ErrNoSpace) || !strings.Contains(err.Error(), "KiB") || !strings.Contains(sdk.HintOf(err), "mode ranges") {
+	if !errors.Is(err, sdk.ErrNoSpace) || !strings.Contains(err.Error(), "KiB") || !strings.Contains(sdk.HintOf(err), "free space") {
 		t.Errorf("error %v (hint %q), want %v", err, sdk.HintOf(err), sdk.ErrNoSpace)
 	}
 	f, merr := b.Fragmentation(t.Context(), sdk.FragmentationRequest{Store: sdk.Store{Path: path}, Mode: modeRewrite})
@@ -165,7 +165,7 @@ func TestRewritePermission(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	for _, want := range []string{"permission true", "mkdir", parent + ", or use mode ranges"} {
+	for _, want := range []string{"permission true", "make a directory in", parent + ", or use mode ranges", "announced true"} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("it said %q, want %q in it", out, want)
 		}

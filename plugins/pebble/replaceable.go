@@ -9,6 +9,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/sstable"
 
 	"github.com/wringdb/wring/plugins/pebble/internal/engine"
+	"github.com/wringdb/wring/plugins/pebble/internal/swap"
 	"github.com/wringdb/wring/sdk"
 )
 
@@ -27,7 +28,13 @@ func (v *view) replaceable(compression *sstable.CompressionProfile) *sdk.Error {
 		return refuse("tables of its format cannot have the compression %s", compression.Name).
 			WithHint("the compressions for it are none, snappy and zstd")
 	}
-	return v.unmixed()
+	if err := v.unmixed(); err != nil {
+		return err
+	}
+	if err := swap.Fits(v.path); err != nil {
+		return swapError(v.path, err)
+	}
+	return nil
 }
 
 // unmixed refuses a directory with an entry that is neither Pebble's nor wring's, and
@@ -83,14 +90,51 @@ func (b *backend) measureRewrite(ctx context.Context, v *view, depth sdk.Depth, 
 
 // lackingRoom is an error for a copy that has no room, or nil.
 func (b *backend) lackingRoom(v *view, need int64) (*sdk.Error, error) {
-	usage, err := b.fs.GetDiskUsage(v.path)
+	free, err := b.free(v.path)
+	if err != nil || free >= need {
+		return nil, err
+	}
+	lacking := sdk.Errorf(sdk.ErrNoSpace, "rewrite %s: the copy needs %s beside it, and %s are free",
+		v.path, sdk.FormatBytes(need), sdk.FormatBytes(free)).WithHint("free space on the store's file system")
+	if ranges, err := v.rangesNeed(b.stepBytes); err == nil && ranges < need {
+		return lacking.WithHint("%s, or %s and needs %s", lacking.Hint, useRanges, sdk.FormatBytes(ranges)), nil
+	}
+	return lacking, nil
+}
+
+// free is how many bytes are free where the store is.
+func (b *backend) free(path string) (int64, error) {
+	usage, err := b.fs.GetDiskUsage(path)
 	if err != nil {
-		return nil, fmt.Errorf("look for free space at %s: %w", v.path, err)
+		return 0, engine.WorkError("look for free space at", path, err)
 	}
-	if free := int64(min(usage.AvailBytes, 1<<62)); free < need {
-		return sdk.Errorf(sdk.ErrNoSpace, "rewrite %s: the copy needs %s beside it, and %s are free",
-			v.path, sdk.FormatBytes(need), sdk.FormatBytes(free)).
-			WithHint("free space on the store's file system, or %s and needs less", useRanges), nil
+	return int64(min(usage.AvailBytes, 1<<62)), nil
+}
+
+// rangesNeed is how much mode ranges needs to be free: room for its largest step and for
+// what is in the log. The input of a step goes as soon as its output is in place.
+func (v *view) rangesNeed(stepBytes int64) (int64, error) {
+	need, err := v.own.logBytes(v.directory)
+	if err != nil {
+		return 0, err
 	}
-	return nil, nil
+	largest := int64(0)
+	for _, r := range v.regions() {
+		if !r.Compactable() {
+			continue
+		}
+		for _, step := range r.Steps(v.own.comparer(), stepBytes) {
+			largest = max(largest, step.Bytes)
+		}
+	}
+	return need + engine.RoomFor(largest), nil
+}
+
+// rewriteNeed is about how much mode rewrite needs, or 0 where it cannot be used.
+func (b *backend) rewriteNeed(ctx context.Context, v *view) int64 {
+	f, err := b.measureRewrite(ctx, v, sdk.DepthQuick, nil)
+	if err != nil || v.replaceable(nil) != nil {
+		return 0
+	}
+	return engine.RoomFor(f.LiveBytes)
 }

@@ -134,8 +134,21 @@ func (t *Tree) Measure(ctx context.Context, depth sdk.Depth, around Surroundings
 	f.Metrics["dead_blob_bytes"] = float64(leftovers.Blobs)
 	f.Metrics["reclaimable_min_bytes"] = float64(min(f.ReclaimableBytes, max(0, before-s.most+leftovers.Bytes())))
 	f.Metrics["reclaimable_max_bytes"] = float64(max(0, before-s.least+leftovers.Bytes()))
+	if t.Forced && !t.Whole {
+		more := max(0, around.Leftovers(all).Bytes()-leftovers.Bytes())
+		for _, r := range all {
+			if !t.Rewrites(r) {
+				more += r.Tables[0].dead()
+			}
+		}
+		f.Metrics[MetricWhole] = float64(min(f.ReclaimableBytes+more, f.AllocatedBytes))
+	}
 	return f, nil
 }
+
+// MetricWhole is about how much comes back where all tables are written anew, of which
+// the properties tell what lies beyond a compaction that does not.
+const MetricWhole = "rewrite_reclaimable_bytes"
 
 // remains is what is left of a region that is to weigh so much.
 func (t *Tree) remains(r Region, after int64) int64 {

@@ -51,6 +51,14 @@ func (t Table) Pinned() float64 {
 // properties tell.
 func (t Table) Dirty() bool { return t.Props.NumDeletions > 0 || t.Pinned() > 0 }
 
+// dead is about how many bytes of a table with nothing below it nobody can read, as far
+// as its properties tell: each tombstone is above an entry.
+func (t Table) dead() int64 {
+	tombstones := float64(t.Props.NumDeletions - t.Props.NumRangeDeletions)
+	entries := max(1, float64(t.Keys())-tombstones)
+	return int64(float64(t.Bytes()) * min(1, max(t.Pinned(), tombstones/entries)))
+}
+
 // pinnedThick is from which part on a table is rewritten for that: the tenth at
 // which Pebble does for tombstones.
 const pinnedThick = 0.1

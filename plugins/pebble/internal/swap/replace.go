@@ -7,8 +7,23 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/wringdb/wring/plugins/pebble/internal/engine"
 )
+
+// Fits says why no directory can be put in the place of a store's, as far as can be told
+// without trying, or nil.
+func Fits(store string) error {
+	if other := mountedAt(store); other != "" {
+		return unfit(fmt.Errorf("it is mounted at %s", other), "a mount of it would go on showing the old one")
+	}
+	parent := filepath.Dir(store)
+	if err := unix.Access(parent, unix.W_OK|unix.X_OK); err != nil {
+		return &fs.PathError{Op: "make a directory in", Path: parent, Err: err}
+	}
+	return nil
+}
 
 // Replace exchanges the two directories and makes that last. It must be sealed. When
 // the error comes with replaced, the new directory is the store, but may not be after

@@ -70,8 +70,8 @@ func New(store, like string, hook Hook) (*Temp, error) {
 	if err != nil {
 		return nil, err
 	}
-	if other := mountedAt(store); other != "" {
-		return nil, unfit(fmt.Errorf("it is mounted at %s", other), "a mount of it would go on showing the old one")
+	if err := Fits(store); err != nil {
+		return nil, err
 	}
 	name := tempName(store)
 	t := &Temp{Path: name, store: store, old: old, hook: hook}

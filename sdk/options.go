@@ -2,6 +2,7 @@ package sdk
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -38,6 +39,11 @@ type Option struct {
 	// Min and Max bound a number, a size (bytes) or a duration (seconds).
 	Min *float64 `json:"min,omitempty"`
 	Max *float64 `json:"max,omitempty"`
+	// Whole is set for a number without a fraction.
+	Whole bool `json:"whole,omitempty"`
+	// Modes are those in which the option means anything, and with others it is
+	// refused; empty for all.
+	Modes []string `json:"modes,omitempty"`
 }
 
 // Bound makes a Min or Max.
@@ -66,6 +72,9 @@ func (o Option) Check(value any) (any, error) {
 		f, ok := toFloat(value)
 		if !ok {
 			return nil, fmt.Errorf("%s must be a number, not %v", o.Name, value)
+		}
+		if o.Whole && f != math.Trunc(f) {
+			return nil, fmt.Errorf("%s must be a whole number, not %g", o.Name, f)
 		}
 		return f, o.checkBounds(f, func(f float64) string { return fmt.Sprintf("%g", f) })
 	case TypeSize:

@@ -12,6 +12,7 @@ func TestOptionCheck(t *testing.T) {
 	number := Option{Name: "n", Type: TypeNumber, Min: Bound(0.1), Max: Bound(1)}
 	size := Option{Name: "s", Type: TypeSize, Min: Bound(1024), Max: Bound(1 << 20)}
 	duration := Option{Name: "d", Type: TypeDuration, Min: Bound(1), Max: Bound(60)}
+	whole := Option{Name: "b", Type: TypeNumber, Min: Bound(1), Whole: true}
 	word := Option{Name: "w", Type: TypeString, OneOf: []string{"up", "down"}}
 	for _, c := range []struct {
 		option Option
@@ -26,6 +27,9 @@ func TestOptionCheck(t *testing.T) {
 		{number, math.NaN(), nil, "n must be a number"},
 		{number, 0.01, nil, "n must be at least 0.1, not 0.01"},
 		{number, 1.5, nil, "n must be at most 1, not 1.5"},
+		{whole, 9, 9.0, ""},
+		{whole, 9.5, nil, "b must be a whole number, not 9.5"},
+		{whole, 0, nil, "b must be at least 1, not 0"},
 		{size, 4096, int64(4096), ""},
 		{size, 4096.0, int64(4096), ""},
 		{size, "64KiB", int64(64 << 10), ""},

@@ -104,6 +104,7 @@ func descriptionToWire(d Description) (*wringv1.DescribeResponse, error) {
 		option := &wringv1.Option{
 			Name: utf8String(o.Name), Type: optionTypeToWire(o.Type), Help: utf8String(o.Help),
 			OneOf: utf8Strings(o.OneOf), Min: o.Min, Max: o.Max,
+			Whole: o.Whole, Modes: utf8Strings(o.Modes),
 		}
 		if o.Default != nil {
 			value, err := valueToWire(o.Name, o.Default)
@@ -144,6 +145,7 @@ func descriptionFromWire(wire *wringv1.DescribeResponse) Description {
 		option := Option{
 			Name: o.GetName(), Type: optionTypeFromWire(o.GetType()), Help: o.GetHelp(),
 			OneOf: o.GetOneOf(), Min: o.Min, Max: o.Max,
+			Whole: o.GetWhole(), Modes: o.GetModes(),
 		}
 		if o.GetDefault() != nil {
 			option.Default = o.GetDefault().AsInterface()

@@ -170,6 +170,15 @@ func (d *decoder) checkStore(s *storeBlock, p sdk.Description) {
 		}
 		if _, err := option.Check(given.v); err != nil {
 			d.report(given.at, strings.TrimSpace(err.Error()), strings.TrimSpace(option.Help))
+			continue
+		}
+		mode := s.settings.mode.v
+		if mode == "" && len(p.Capabilities.Modes) > 0 {
+			mode = p.Capabilities.Modes[0]
+		}
+		if len(option.Modes) > 0 && !slices.Contains(option.Modes, mode) {
+			d.report(given.name, fmt.Sprintf("option %s is not for mode %q", name, mode),
+				fmt.Sprintf("use mode = %q, or leave the option out", option.Modes[0]))
 		}
 	}
 }

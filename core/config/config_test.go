@@ -42,6 +42,15 @@ func (p plugins) Describe(_ context.Context, plugin Plugin) (sdk.Description, er
 				{Name: "sync", Type: sdk.TypeBool, Help: "Whether to sync."},
 			},
 		}, nil
+	case "lsm":
+		return sdk.Description{
+			Name:         "lsm",
+			Capabilities: sdk.Capabilities{Modes: []string{"ranges", "rewrite"}},
+			Options: sdk.Schema{
+				{Name: "bits", Type: sdk.TypeNumber, Help: "Bits of filters.", Whole: true},
+				{Name: "recompress", Type: sdk.TypeString, Help: "Another compression.", Modes: []string{"rewrite"}},
+			},
+		}, nil
 	case "acme":
 		return sdk.Description{Name: "acme", Capabilities: sdk.Capabilities{Modes: []string{"merge"}, LimitsRate: true}}, nil
 	}

@@ -62,7 +62,7 @@ func checkDescription(t *testing.T, d sdk.Description) {
 		t.Error("no engine")
 	}
 	checkModes(t, d.Capabilities.Modes)
-	checkSchema(t, d.Options)
+	checkSchema(t, d.Options, d.Capabilities.Modes)
 	checkSignatures(t, d.Signatures)
 }
 
@@ -100,7 +100,7 @@ func checkModes(t *testing.T, modes []string) {
 	}
 }
 
-func checkSchema(t *testing.T, schema sdk.Schema) {
+func checkSchema(t *testing.T, schema sdk.Schema, modes []string) {
 	t.Helper()
 	seen := make(map[string]bool)
 	for _, o := range schema {
@@ -128,6 +128,14 @@ func checkSchema(t *testing.T, schema sdk.Schema) {
 		}
 		if o.Min != nil && o.Max != nil && *o.Min > *o.Max {
 			t.Errorf("option %s: the least value %g is above the greatest, %g", o.Name, *o.Min, *o.Max)
+		}
+		if o.Whole && o.Type != sdk.TypeNumber {
+			t.Errorf("option %s is a %s and cannot be a whole number", o.Name, o.Type)
+		}
+		for _, mode := range o.Modes {
+			if !slices.Contains(modes, mode) {
+				t.Errorf("option %s is for the mode %q, which there is not", o.Name, mode)
+			}
 		}
 		if o.Type != sdk.TypeString && len(o.OneOf) > 0 {
 			t.Errorf("option %s is a %s and cannot be one of a few strings", o.Name, o.Type)

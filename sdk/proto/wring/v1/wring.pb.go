@@ -609,8 +609,13 @@ type Option struct {
 	OneOf []string `protobuf:"bytes,5,rep,name=one_of,json=oneOf,proto3" json:"one_of,omitempty"`
 	// Least and greatest value of a number, size (bytes) or duration (seconds),
 	// inclusive.
-	Min           *float64 `protobuf:"fixed64,6,opt,name=min,proto3,oneof" json:"min,omitempty"`
-	Max           *float64 `protobuf:"fixed64,7,opt,name=max,proto3,oneof" json:"max,omitempty"`
+	Min *float64 `protobuf:"fixed64,6,opt,name=min,proto3,oneof" json:"min,omitempty"`
+	Max *float64 `protobuf:"fixed64,7,opt,name=max,proto3,oneof" json:"max,omitempty"`
+	// A number without a fraction.
+	Whole bool `protobuf:"varint,8,opt,name=whole,proto3" json:"whole,omitempty"`
+	// The modes in which the option means anything, and with others it is refused;
+	// empty for all.
+	Modes         []string `protobuf:"bytes,9,rep,name=modes,proto3" json:"modes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -692,6 +697,20 @@ func (x *Option) GetMax() float64 {
 		return *x.Max
 	}
 	return 0
+}
+
+func (x *Option) GetWhole() bool {
+	if x != nil {
+		return x.Whole
+	}
+	return false
+}
+
+func (x *Option) GetModes() []string {
+	if x != nil {
+		return x.Modes
+	}
+	return nil
 }
 
 // Signature is one way to recognise a store. All parts that are set must hold;
@@ -2108,7 +2127,7 @@ const file_wring_v1_wring_proto_rawDesc = "" +
 	"\vlimits_rate\x18\x04 \x01(\bR\n" +
 	"limitsRate\x12\x16\n" +
 	"\x06sweeps\x18\x05 \x01(\bR\x06sweeps\x12!\n" +
-	"\flists_stores\x18\x06 \x01(\bR\vlistsStores\"\xe1\x01\n" +
+	"\flists_stores\x18\x06 \x01(\bR\vlistsStores\"\x8d\x02\n" +
 	"\x06Option\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12(\n" +
 	"\x04type\x18\x02 \x01(\x0e2\x14.wring.v1.OptionTypeR\x04type\x12\x12\n" +
@@ -2116,7 +2135,9 @@ const file_wring_v1_wring_proto_rawDesc = "" +
 	"\adefault\x18\x04 \x01(\v2\x16.google.protobuf.ValueR\adefault\x12\x15\n" +
 	"\x06one_of\x18\x05 \x03(\tR\x05oneOf\x12\x15\n" +
 	"\x03min\x18\x06 \x01(\x01H\x00R\x03min\x88\x01\x01\x12\x15\n" +
-	"\x03max\x18\a \x01(\x01H\x01R\x03max\x88\x01\x01B\x06\n" +
+	"\x03max\x18\a \x01(\x01H\x01R\x03max\x88\x01\x01\x12\x14\n" +
+	"\x05whole\x18\b \x01(\bR\x05whole\x12\x14\n" +
+	"\x05modes\x18\t \x03(\tR\x05modesB\x06\n" +
 	"\x04_minB\x06\n" +
 	"\x04_max\"V\n" +
 	"\tSignature\x12\x1b\n" +

@@ -132,16 +132,18 @@ func (b *backend) Describe(context.Context) (sdk.Description, error) {
 			LimitsRate:          true,
 		},
 		Options: sdk.Schema{{
-			Name: optionFilterBits,
-			Type: sdk.TypeNumber,
-			Help: "Bits per key of bloom filters in rewritten tables; by default what the store's tables have.",
-			Min:  sdk.Bound(1),
-			Max:  sdk.Bound(64),
+			Name:  optionFilterBits,
+			Type:  sdk.TypeNumber,
+			Help:  "Bits per key of bloom filters in rewritten tables; by default what the store's tables have.",
+			Min:   sdk.Bound(1),
+			Max:   sdk.Bound(64),
+			Whole: true,
 		}, {
 			Name:  optionRecompress,
 			Type:  sdk.TypeString,
 			Help:  "Compression of the tables that mode rewrite writes; by default that of the store's lowest level.",
 			OneOf: compressionNames(),
+			Modes: []string{modeRewrite},
 		}},
 		Signatures: engine.Signatures(),
 	}, nil

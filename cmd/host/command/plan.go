@@ -14,7 +14,7 @@ import (
 )
 
 func newPlan(s *session) *cobra.Command {
-	var plugin string
+	var plugin, mode string
 	c := &cobra.Command{
 		Use:   "plan [PATH|STORE...]",
 		Short: "Show what the next run would do to each store, and why",
@@ -25,7 +25,7 @@ Without arguments every store of the running host is measured.
 Exit status: 0 all could be measured, 1 some could not.`,
 		ValidArgsFunction: s.completeStores,
 		RunE: func(c *cobra.Command, arguments []string) error {
-			plans, err := s.plan(c.Context(), arguments, plugin)
+			plans, err := s.plan(c.Context(), arguments, plugin, mode)
 			if err != nil {
 				return err
 			}
@@ -33,11 +33,21 @@ Exit status: 0 all could be measured, 1 some could not.`,
 		},
 	}
 	c.Flags().StringVar(&plugin, "plugin", "", "the backend of a PATH, instead of recognising it")
+	c.Flags().StringVar(&mode, "mode", "", "what a compaction of a PATH in that `MODE` would do, instead of the usual one")
 	return c
 }
 
-func (s *session) plan(ctx context.Context, arguments []string, plugin string) ([]compaction.Plan, error) {
+func (s *session) plan(ctx context.Context, arguments []string, plugin, mode string) ([]compaction.Plan, error) {
+	ofStores := func() error {
+		if mode == "" {
+			return nil
+		}
+		return usagef("the next run compacts a STORE in its own mode: `wring inspect --mode %s` says what another one would give back", mode)
+	}
 	if len(arguments) == 0 {
+		if err := ofStores(); err != nil {
+			return nil, err
+		}
 		host, err := s.client(ctx)
 		if err != nil {
 			return nil, err
@@ -51,6 +61,9 @@ func (s *session) plan(ctx context.Context, arguments []string, plugin string) (
 	}
 	defer t.close()
 	if len(t.stores) > 0 {
+		if err := ofStores(); err != nil {
+			return nil, err
+		}
 		return t.host.Plan(ctx, t.stores)
 	}
 	local, err := s.openLocal(ctx)
@@ -64,6 +77,7 @@ func (s *session) plan(ctx context.Context, arguments []string, plugin string) (
 		if err != nil {
 			return nil, err
 		}
+		store.Mode = mode
 		stores = append(stores, store)
 	}
 	return local.runner.Plan(ctx, stores)

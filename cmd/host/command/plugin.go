@@ -154,9 +154,46 @@ func (s *session) printDescription(d sdk.Description) {
 		if o.Default != nil {
 			value = fmt.Sprint(o.Default)
 		}
-		t.add("  "+o.Name, string(o.Type), value, o.Help)
+		t.add("  "+o.Name, optionType(o), value, optionHelp(o))
 	}
 	t.print(s.Out)
+}
+
+func optionType(o sdk.Option) string {
+	if o.Whole {
+		return "whole number"
+	}
+	return string(o.Type)
+}
+
+// optionHelp is what an option does, and what it may be.
+func optionHelp(o sdk.Option) string {
+	help := o.Help
+	if len(o.OneOf) > 0 {
+		help += " One of " + strings.Join(o.OneOf, ", ") + "."
+	}
+	bound := func(v float64) string {
+		switch o.Type {
+		case sdk.TypeSize:
+			return sdk.FormatBytes(int64(v))
+		case sdk.TypeDuration:
+			return time.Duration(v * float64(time.Second)).String()
+		default:
+			return fmt.Sprintf("%g", v)
+		}
+	}
+	switch {
+	case o.Min != nil && o.Max != nil:
+		help += fmt.Sprintf(" From %s to %s.", bound(*o.Min), bound(*o.Max))
+	case o.Min != nil:
+		help += fmt.Sprintf(" At least %s.", bound(*o.Min))
+	case o.Max != nil:
+		help += fmt.Sprintf(" At most %s.", bound(*o.Max))
+	}
+	if len(o.Modes) > 0 {
+		help += " For mode " + strings.Join(o.Modes, ", ") + "."
+	}
+	return help
 }
 
 func newPluginPin(s *session) *cobra.Command {

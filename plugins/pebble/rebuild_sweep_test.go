@@ -45,7 +45,7 @@ func TestSweep(t *testing.T) {
 	t.Run("by itself", func(t *testing.T) {
 		path := generate(t, pebbletest.Spec{})
 		before := files(t, path)
-		left := leftover(t, rewriteOf(path), "sync")
+		left := leftover(t, rewriteOf(path), "write")
 		removed, err := sweep(path)
 		if err != nil || !slices.Equal(removed, []string{left}) {
 			t.Errorf("removed %q, error %v, want %s", removed, err, left)

@@ -89,8 +89,10 @@ func (h Hook) removeMarker(dir string) error {
 }
 
 // syncParent makes the names beside a store last.
-func (h Hook) syncParent(store string) error {
-	path := filepath.Dir(store)
+func (h Hook) syncParent(store string) error { return h.syncDirectory(filepath.Dir(store)) }
+
+// syncDirectory makes the names in a directory last.
+func (h Hook) syncDirectory(path string) error {
 	dir, err := os.Open(path)
 	if err != nil {
 		return err

@@ -101,6 +101,10 @@ func (t *Temp) furnish(like string) error {
 		}
 		return err
 	}
+	// A power cut must not leave anything there without that name: it would stay for ever.
+	if err := t.hook.syncDirectory(t.Path); err != nil {
+		return err
+	}
 	if err := t.hook.do("create", t.in(Marker), func() error {
 		return os.WriteFile(t.in(Marker), fmt.Appendf(nil, markerText, filepath.Base(t.store)), 0o600)
 	}); err != nil {
@@ -211,8 +215,11 @@ func (t *Temp) settle(path string, like *os.File) error {
 const sealed = "sealed "
 
 // seal writes down which files the directory has: by that a sweep sees whether anybody
-// has opened it as a store since.
+// has opened it as a store since. A power cut must not make them others.
 func (t *Temp) seal() error {
+	if err := t.hook.syncDirectory(t.Path); err != nil {
+		return err
+	}
 	names, err := digestNames(t.Path)
 	if err != nil {
 		return err
@@ -259,9 +266,9 @@ func (t *Temp) Discard() error {
 	return t.hook.removeDirectory(t.Path)
 }
 
-// removeDirectory removes a directory with all that is in it. A kill in the middle must
-// leave what Sweep recognises: the marker goes first, which says what else is there, and
-// LOCK goes last.
+// removeDirectory removes a directory with all that is in it. A kill or a power cut in the
+// middle must leave what Sweep recognises: the marker goes first, which says what else is
+// there, and LOCK goes last.
 func (h Hook) removeDirectory(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -272,6 +279,11 @@ func (h Hook) removeDirectory(dir string) error {
 	})
 	for _, entry := range entries {
 		name := filepath.Join(dir, entry.Name())
+		if entry.Name() == lockFile { // others may have been removed before a kill
+			if err := h.syncDirectory(dir); err != nil {
+				return err
+			}
+		}
 		if err := h.do("remove", name, func() error { return os.RemoveAll(name) }); err != nil {
 			return err
 		}

@@ -163,12 +163,18 @@ func openPlain(path string, readOnly bool) (*pebbledb.DB, error) {
 // is temporary goes when it is opened for writing.
 var pebbleFile = regexp.MustCompile(`^(LOCK|(MANIFEST|OPTIONS)-\d+|\d+\.(log|sst|blob)|marker\.(manifest|format-version)\.\d+\..+)$`)
 
+// errBeside is of what no compaction removes any more.
+var errBeside = errors.New("beside the store something is left")
+
 // onlyPebbles makes sure that nothing of ours is in the store or beside it, and
 // nothing temporary of Pebble's unless that is allowed.
 func onlyPebbles(path string, temporary bool) error {
 	beside, err := os.ReadDir(filepath.Dir(path))
-	if err != nil || len(beside) != 1 {
-		return fmt.Errorf("beside the store there are %v, error %w", beside, err)
+	if err != nil {
+		return err
+	}
+	if len(beside) != 1 {
+		return fmt.Errorf("%w: %v", errBeside, beside)
 	}
 	entries, err := os.ReadDir(path)
 	if err != nil {

@@ -27,34 +27,56 @@ const (
 	Unordered Names = "unordered"
 )
 
-// Image is one state of the directory that a power cut may leave: contents by
-// name.
-type Image map[string][]byte
+// Image is one state of the directory that a power cut may leave.
+type Image struct {
+	// Files are contents by name. That of a file in another directory has its name, too.
+	Files map[string][]byte
+	// dirs are the names of directories, and links other names of files that have two.
+	dirs  []string
+	links map[string]string
+}
 
 // Cut is the power cut after n operations and before the next. What is lost is
 // taken from random.
 func (j *Journal) Cut(n int, names Names, random *rand.Rand) (Image, error) {
-	s, err := j.after(n)
+	s, err := j.after(n, names)
 	if err != nil {
-		return nil, err
+		return Image{}, err
 	}
-	left := maps.Clone(s.durable)
 	kept := random.IntN(len(s.pending) + 1)
 	for i, c := range s.pending {
 		if names == Journalled && i < kept || names == Unordered && random.IntN(2) == 0 {
-			c.apply(left)
+			c.apply(s.dirs[c.in].durable)
 		}
 	}
-	image, torn := Image{}, map[int][]byte{}
-	// In an order of their own, so that equal randomness makes equal images.
-	for _, name := range slices.Sorted(maps.Keys(left)) {
-		number := left[name]
-		if _, ok := torn[number]; !ok {
-			torn[number] = s.files[number].torn(random)
+	return s.image(func(d *directory) map[string]node { return d.durable }, func(f *file) []byte { return f.torn(random) }), nil
+}
+
+// image is of the names and contents that are so.
+func (s *state) image(names func(*directory) map[string]node, content func(*file) []byte) Image {
+	image := Image{Files: map[string][]byte{}, links: map[string]string{}}
+	first := map[int]string{}
+	var walk func(dir int, prefix string)
+	walk = func(dir int, prefix string) {
+		left := names(s.dirs[dir])
+		// In an order of their own, so that equal randomness makes equal images.
+		for _, name := range slices.Sorted(maps.Keys(left)) {
+			path, n := filepath.Join(prefix, name), left[name]
+			if n.dir {
+				image.dirs = append(image.dirs, path)
+				walk(n.number, path)
+				continue
+			}
+			if other, ok := first[n.number]; ok {
+				image.Files[path], image.links[path] = image.Files[other], other
+				continue
+			}
+			first[n.number] = path
+			image.Files[path] = content(s.files[n.number])
 		}
-		image[name] = torn[number]
 	}
-	return image, nil
+	walk(0, "")
+	return image
 }
 
 // torn is the content with some of what is pending.
@@ -105,8 +127,21 @@ func (i Image) Write(dir string) error {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
-	for name, data := range i {
+	for _, name := range i.dirs { // those that others are in come first
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+			return err
+		}
+	}
+	for name, data := range i.Files {
+		if _, ok := i.links[name]; ok {
+			continue
+		}
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			return err
+		}
+	}
+	for name, other := range i.links {
+		if err := os.Link(filepath.Join(dir, other), filepath.Join(dir, name)); err != nil {
 			return err
 		}
 	}
@@ -115,16 +150,14 @@ func (i Image) Write(dir string) error {
 
 // Resume makes the directory as it is after n operations, with nothing lost: what
 // another process finds when that of the journal was killed. The journal that it
-// returns is for what is done next, and knows what is not on the disk yet.
-func (j *Journal) Resume(n int, dir string) (*Journal, error) {
-	s, err := j.after(n)
+// returns is for what is done next, and knows what is not on the disk yet. It is cut
+// with the same names.
+func (j *Journal) Resume(n int, names Names, dir string) (*Journal, error) {
+	s, err := j.after(n, names)
 	if err != nil {
 		return nil, err
 	}
-	image := Image{}
-	for name, number := range s.names {
-		image[name] = s.files[number].whole()
-	}
 	s.opened = map[int64]int{}
+	image := s.image(func(d *directory) map[string]node { return d.names }, (*file).whole)
 	return &Journal{dir: dir, base: *s}, image.Write(dir)
 }

@@ -1,6 +1,7 @@
 package powercut_test
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -93,8 +94,8 @@ func states(t *testing.T, journal *powercut.Journal, names powercut.Names) []str
 
 func describe(image powercut.Image) string {
 	var files []string
-	for _, name := range slices.Sorted(maps.Keys(image)) {
-		files = append(files, fmt.Sprintf("%s=%s", name, strings.ReplaceAll(string(image[name]), "\x00", "0")))
+	for _, name := range slices.Sorted(maps.Keys(image.Files)) {
+		files = append(files, fmt.Sprintf("%s=%s", name, strings.ReplaceAll(string(image.Files[name]), "\x00", "0")))
 	}
 	return strings.Join(files, " ")
 }
@@ -158,8 +159,8 @@ func TestCutOfBlocks(t *testing.T) {
 			t.Fatal(err)
 		}
 		var shape string
-		for at := 0; at+block <= len(image["a"]); at += block {
-			switch part := string(image["a"][at : at+block]); part {
+		for at := 0; at+block <= len(image.Files["a"]); at += block {
+			switch part := string(image.Files["a"][at : at+block]); part {
 			case piece + piece:
 				shape += "x"
 			case strings.Repeat("\x00", block):
@@ -210,7 +211,7 @@ func TestEachMoment(t *testing.T) {
 func TestResume(t *testing.T) {
 	journal := record(t, func(d *doer) { d.create("a", false, "one"); d.create("b", true, "two") })
 	dir := filepath.Join(t.TempDir(), "next")
-	next, err := journal.Resume(2, dir) // a is created and written to
+	next, err := journal.Resume(2, powercut.Journalled, dir) // a is created and written to
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,5 +239,86 @@ func TestWithout(t *testing.T) {
 	}
 	if got, want := states(t, without, powercut.Journalled), []string{"a= old=old", "a=0 old=old", "a=1 old=old", "old=old"}; !slices.Equal(got, want) {
 		t.Errorf("without syncs: %q, want %q", got, want)
+	}
+}
+
+// TestExchange has a directory take the place of another, as a rewrite does, with all
+// that makes it last but one thing.
+func TestExchange(t *testing.T) {
+	const temp = ".store.wring-0.tmp"
+	replace := func(t *testing.T, without string) *powercut.Journal {
+		root := t.TempDir()
+		d := &doer{t: t, dir: root}
+		d.must(os.Mkdir(d.path("store"), 0o700))
+		for _, name := range []string{"LOCK", "old"} {
+			d.must(os.WriteFile(d.path(filepath.Join("store", name)), []byte(name), 0o600))
+		}
+		journal, err := powercut.New(root)
+		d.must(err)
+		d.FS = faultfs.New(vfs.Default, journal.Around)
+		other := func(what, name string, do func() error) {
+			op := faultfs.Op{Kind: faultfs.Other, Name: filepath.Join(filepath.Dir(d.path(name)), what+" "+filepath.Base(d.path(name)))}
+			d.must(journal.Around(op, func() error { return nil }))
+			d.must(do())
+		}
+		nothing := func() error { return nil }
+		in := func(name string) string { return filepath.Join(temp, name) }
+		other("mkdir", temp, func() error { return os.Mkdir(d.path(temp), 0o700) })
+		other("link", in("LOCK"), func() error { return os.Link(d.path("store/LOCK"), d.path(in("LOCK"))) })
+		other("create", in("marker"), func() error { return os.WriteFile(d.path(in("marker")), []byte("marked"), 0o600) })
+		d.create(in("new"), false, "new")
+		for _, name := range []string{"marker", "new", ""} {
+			if name != without {
+				other("sync", in(name), nothing)
+			}
+		}
+		other("exchange", temp, func() error {
+			return errors.Join(os.Rename(d.path("store"), d.path("aside")), os.Rename(d.path(temp), d.path("store")), os.Rename(d.path("aside"), d.path(temp)))
+		})
+		if without != "above" {
+			other("sync", ".", nothing)
+		}
+		other("remove", in("old"), func() error { return os.Remove(d.path(in("old"))) })
+		other("remove", in("LOCK"), func() error { return os.Remove(d.path(in("LOCK"))) })
+		other("rmdir", temp, func() error { return os.Remove(d.path(temp)) })
+		return journal
+	}
+	for _, c := range []struct {
+		without string
+		// lost are stores without the old file and without the new one.
+		journalled, unordered bool
+	}{{"nothing", false, false}, {"new", true, true}, {"", false, true}, {"above", false, true}} {
+		t.Run("without "+c.without, func(t *testing.T) {
+			journal := replace(t, c.without)
+			for names, want := range map[powercut.Names]bool{powercut.Journalled: c.journalled, powercut.Unordered: c.unordered} {
+				lost, linked := false, false
+				random := rand.New(rand.NewPCG(1, 1))
+				for n := range len(journal.Ops()) + 1 {
+					for range 100 {
+						image, err := journal.Cut(n, names, random)
+						if err != nil {
+							t.Fatal(err)
+						}
+						is := func(name string) bool { return string(image.Files[filepath.Join("store", name)]) == name }
+						lost = lost || !is("LOCK") || !is("old") && (!is("new") || string(image.Files["store/marker"]) != "marked")
+						if _, ok := image.Files[filepath.Join(temp, "LOCK")]; ok && !linked {
+							linked = true
+							dir := filepath.Join(t.TempDir(), "image")
+							if err := image.Write(dir); err != nil {
+								t.Fatal(err)
+							}
+							one, err := os.Stat(filepath.Join(dir, "store", "LOCK"))
+							other, oerr := os.Stat(filepath.Join(dir, temp, "LOCK"))
+							if err != nil || oerr != nil || !os.SameFile(one, other) {
+								t.Error("the two directories have not the same LOCK")
+							}
+						}
+					}
+				}
+				if lost != want || !linked {
+					t.Errorf("%s: the store can be lost: %v, want %v", names, lost, want)
+				}
+			}
+		})
 	}
 }

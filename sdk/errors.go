@@ -164,7 +164,10 @@ func typed(ctx context.Context, doing string, err error) *Error {
 		return cancelled(ctx, doing)
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return Errorf(ErrNoSpace, "%s: %w", doing, err).WithHint("free space on that file system or raise the quota")
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+	case errors.Is(err, syscall.EROFS):
+		return Errorf(ErrPermission, "%s: %w", doing, err).
+			WithHint("the file system cannot be written to: mount it so that it can, and look at the system's log if it was")
+	case errors.Is(err, fs.ErrPermission):
 		return Errorf(ErrPermission, "%s: %w", doing, err).
 			WithHint("user %d needs access: look at owner and mode of the file and its directories", os.Geteuid())
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):

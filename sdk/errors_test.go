@@ -59,7 +59,7 @@ func TestTyped(t *testing.T) {
 		{"not a directory", t.Context(), &fs.PathError{Op: "open", Path: "/a/b", Err: syscall.ENOTDIR}, ErrNotFound, "check the path"},
 		{"access", t.Context(), &fs.PathError{Op: "open", Path: "/a", Err: syscall.EACCES}, ErrPermission, fmt.Sprintf("user %d", os.Geteuid())},
 		{"not permitted", t.Context(), syscall.EPERM, ErrPermission, "owner and mode"},
-		{"read-only", t.Context(), syscall.EROFS, ErrPermission, "owner and mode"},
+		{"read-only", t.Context(), syscall.EROFS, ErrPermission, "mount it so that it can"},
 		{"no space", t.Context(), &fs.PathError{Op: "write", Path: "/a", Err: syscall.ENOSPC}, ErrNoSpace, "free space"},
 		{"quota", t.Context(), syscall.EDQUOT, ErrNoSpace, "quota"},
 		{"cancelled", over, fmt.Errorf("copy: %w", context.Canceled), ErrCancelled, ""},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -67,14 +68,34 @@ func (c *Catalog) Recognise(ctx context.Context, path string) (string, error) {
 	case 1:
 		return matching[0], nil
 	case 0:
-		return "", unrecognised(path, info.IsDir(), names, silent, c.placesText())
+		err := unrecognised(path, info.IsDir(), names, silent, c.placesText())
+		if dir, plugin := within(known, path); plugin != "" && !info.IsDir() {
+			return "", err.WithHint("it lies in %s, a directory that %s recognises: name that", dir, plugin)
+		}
+		return "", err
 	default:
 		return "", sdk.Errorf(sdk.ErrUnsupported, "%s is recognised by several plugins: %s", path, strings.Join(matching, ", ")).
 			WithHint("choose one of them with --plugin")
 	}
 }
 
-func unrecognised(path string, dir bool, names, silent []string, places string) error {
+// within says which plugin recognises the directory that a path is in; "" for none.
+func within(known []knownPlugin, path string) (dir, plugin string) {
+	dir = filepath.Dir(path)
+	store, err := sdk.OpenCandidate(dir)
+	if err != nil {
+		return dir, ""
+	}
+	defer store.Close()
+	for _, k := range known {
+		if k.err == nil && slices.ContainsFunc(k.desc.Signatures, store.Matches) {
+			return dir, k.name
+		}
+	}
+	return dir, ""
+}
+
+func unrecognised(path string, dir bool, names, silent []string, places string) *sdk.Error {
 	message := path + ": no plugin recognises this file"
 	if dir {
 		message = path + ": no plugin recognises this directory"

@@ -54,6 +54,7 @@ func TestRecognise(t *testing.T) {
 		{logs, "treemagic", nil, nil},
 		{text, "", sdk.ErrUnsupported, []string{text + ": no plugin recognises this file; known: magic, nothing-set, tree, treemagic", "not asked: crash (", "--plugin"}},
 		{short, "", sdk.ErrUnsupported, nil},
+		{filepath.Join(tree, "CURRENT"), "", sdk.ErrUnsupported, []string{"this file", "it lies in " + tree + ", a directory that tree recognises"}},
 		{noLogs, "", sdk.ErrUnsupported, []string{"this directory"}},
 		{emptyDir, "", sdk.ErrUnsupported, []string{"this directory"}},
 		{empty, "", sdk.ErrCorrupt, []string{"is empty (0 bytes)"}},

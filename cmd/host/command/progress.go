@@ -61,7 +61,7 @@ func (d *display) show(e event.Event) {
 		if before := b.progress.Swap(e.Progress); before.Phase != e.Progress.Phase {
 			b.SetCurrent(0)
 			if d.lines != nil && time.Since(b.started) > lineAfter {
-				fmt.Fprintf(d.lines, "%s: %s\n", e.Store, e.Progress.Phase)
+				fmt.Fprintf(d.lines, "%s: compacting, phase %s\n", e.Store, e.Progress.Phase)
 			}
 		}
 		b.SetTotal(max(e.Progress.Total, e.Progress.Done), false)

@@ -166,6 +166,8 @@ func lockError(path string, err error) error {
 	var errno syscall.Errno
 	var pathErr *fs.PathError
 	switch {
+	case errors.Is(err, syscall.EROFS):
+		return engine.WorkError("lock", path, err)
 	case errors.As(err, &pathErr): // LOCK could not be opened
 		return pathError(path, err)
 	case errors.As(err, &errno) && (errno == syscall.EAGAIN || errno == syscall.EACCES):

@@ -41,6 +41,7 @@ func TestFilterBits(t *testing.T) {
 		{name: "overwritten", spec: pebbletest.Spec{FilterBits: 20, Shape: pebbletest.Overwrites}, bits: "[20]", note: "20 bits per key, as in the tables"},
 		{name: "two of each key", spec: pebbletest.Spec{FilterBits: 16, Shape: pebbletest.Held}, bits: "[16]", note: "16 bits per key, as in the tables"},
 		{name: "by option", spec: pebbletest.Spec{FilterBits: 5}, option: sdk.Options{optionFilterBits: 16.0}, bits: "[16]", note: "16 bits per key, as the option says"},
+		{name: "by option, none in the settings", option: sdk.Options{optionFilterBits: 16.0}, bits: "[0]", note: "filter_bits has no effect"},
 		{name: "of few keys", spec: pebbletest.Spec{FilterBits: 7, LiveBytes: 64 << 10}, bits: "[6 7]", note: "7 bits per key, as in the tables"},
 		{name: "other at the bottom", spec: pebbletest.Spec{Adjust: differing}, bits: "[14]", note: "10 bits per key, 14 in level 6, as in the tables"},
 	} {

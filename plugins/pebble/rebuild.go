@@ -37,6 +37,9 @@ func (c *compaction) rebuild(ctx context.Context, old *view) (result sdk.Compact
 	if !rewriteWorth(expected, old, c.compression) {
 		result.NoOp = true
 		result.Note = "next to nothing in the store is dead"
+		if c.compression != nil {
+			result.Note = fmt.Sprintf("all tables have the compression %s already, and %s", c.compression.Name, result.Note)
+		}
 		return result, nil
 	}
 	if expected.Obstacle != nil {
@@ -156,7 +159,7 @@ func (c *compaction) ingest(ctx context.Context, old *view, temp *swap.Temp, tab
 	c.Tell("ingest", 0, 0)
 	working := c.newWorkFS(ctx, old)
 	working.watch = w // what cannot be synced ends this work, and not the compaction's
-	if err := goOn(working, temp.Path, old.files); err != nil {
+	if err := goOn(working, temp.Path, old.directory); err != nil {
 		return err
 	}
 	events := &events{watch: w}
@@ -201,14 +204,13 @@ func (c *compaction) ingest(ctx context.Context, old *view, temp *swap.Temp, tab
 	return err
 }
 
-// goOn lets the new store count its files from where the old one is: no file of it
-// gets a name under which somebody may know another, such as a backup of tables that
-// never change.
-func goOn(fs vfs.FS, dir string, files []engine.File) error {
-	var highest uint64
-	for _, f := range files {
-		number, _ := f.Serial()
-		highest = max(highest, number)
+// goOn lets the new store count its files from where the old one is: no table of it gets
+// a name under which somebody may know another, such as a backup of tables that never
+// change. The manifest and the markers begin at 1 again, with another content.
+func goOn(fs vfs.FS, dir string, old directory) error {
+	highest, err := old.highest()
+	if err != nil {
+		return err
 	}
 	// Pebble passes over the number of a file that it made for a moment, and removes it.
 	f, err := fs.Create(filepath.Join(dir, fmt.Sprintf("temporary.%06d.dbtmp", highest)), vfs.WriteCategoryUnspecified)

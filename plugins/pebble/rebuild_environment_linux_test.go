@@ -115,3 +115,28 @@ func TestRewriteMounted(t *testing.T) {
 		t.Errorf("in place: %+v", result)
 	}
 }
+
+// TestReadOnlyDisk has a file system that cannot be written to: it can be measured.
+func TestReadOnlyDisk(t *testing.T) {
+	disk := t.TempDir()
+	mount(t, "tmpfs", disk, "tmpfs", 0, "size=16m")
+	path := filepath.Join(disk, "store")
+	if err := pebbletest.Generate(path, pebbletest.Spec{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", disk, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	for _, mode := range []string{modeRanges, modeRewrite} {
+		_, err := sdk.Guard(New(Config{})).Compact(t.Context(), sdk.CompactRequest{Store: sdk.Store{Path: path}, Mode: mode}, func(sdk.Progress) {})
+		if !errors.Is(err, sdk.ErrPermission) || !strings.Contains(sdk.HintOf(err), "mount it so that it can") {
+			t.Errorf("mode %s: error %v with hint %q, want %v", mode, err, sdk.HintOf(err), sdk.ErrPermission)
+		}
+	}
+	if f := measureForRewrite(t, path, sdk.DepthQuick, nil); f.Obstacle == nil || !errors.Is(f.Obstacle, sdk.ErrPermission) {
+		t.Errorf("a measurement announces %v", f.Obstacle)
+	}
+	if f := measure(t, path, sdk.DepthSampled); f.ReclaimableBytes <= 0 {
+		t.Errorf("measured %+v", f)
+	}
+}

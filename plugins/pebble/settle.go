@@ -149,6 +149,9 @@ func byAge(a, b engine.Table) int { return int(int64(a.Backing) - int64(b.Backin
 // the OPTIONS file has no more than their name.
 func (v *view) settleFilters(ctx context.Context, chosen float64) error {
 	if len(v.own.bloomLevels) == 0 {
+		if chosen > 0 {
+			v.notes = append(v.notes, fmt.Sprintf("%s has no effect: by the store's settings its tables have no bloom filters", optionFilterBits))
+		}
 		return nil
 	}
 	var bits [engine.Bottom + 1]int

@@ -184,7 +184,7 @@ func (c *campaign) notice(m mistake, s *subject, journal *powercut.Journal, rand
 			return c.cut(dir, s, wrong, places[random.IntN(len(places))], m.names, random)
 		})
 		if err != nil && !errors.Is(err, errBeside) { // something is lost
-			return cuts, nil //nolint:nilerr // that is what it is to find
+			return cuts, nil // that is what it is to find
 		}
 	}
 	return tries, errors.New("power cuts did no harm")

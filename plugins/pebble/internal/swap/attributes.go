@@ -55,7 +55,7 @@ func (m *Model) Try() error { return m.try(func(string) error { return nil }) }
 func (m *Model) MakeLock() error {
 	lock := filepath.Join(filepath.Dir(m.file.Name()), lockFile)
 	if _, err := os.Lstat(lock); !errors.Is(err, fs.ErrNotExist) {
-		return nil //nolint:nilerr // who locks it comes across that too
+		return nil // or who locks it comes across the error too
 	}
 	err := m.try(func(name string) error {
 		// Only a whole one may be found there, and once it is, somebody may have locked it.

@@ -12,7 +12,7 @@ import (
 // kind of store.
 type kind struct {
 	name string
-	spec pebbletest.Spec
+	spec pebbletest.Spec // with LiveBytes only where they do not depend on the benchmark's
 }
 
 func kinds() []kind {
@@ -23,10 +23,13 @@ func kinds() []kind {
 		{"expired", pebbletest.Spec{Shape: pebbletest.Expired, Garbage: 0.25}},
 		{"churn", pebbletest.Spec{Shape: pebbletest.Churn}},
 		{"clustered", pebbletest.Spec{Shape: pebbletest.Clustered, Garbage: 0.3}},
+		{"patches", pebbletest.Spec{Shape: pebbletest.Patches}},
 		{"separated", pebbletest.Spec{Shape: pebbletest.Overwrites, Separate: 256}},
 		{"bottom", pebbletest.Spec{Shape: pebbletest.Bottom}},
 		{"held", pebbletest.Spec{Shape: pebbletest.Held}},
 		{"dense", pebbletest.Spec{Shape: pebbletest.Dense}},
+		{"one-table", pebbletest.Spec{Shape: pebbletest.Overwrites, LiveBytes: 20 << 10}},
+		{"empty", pebbletest.Spec{Shape: pebbletest.Empty}},
 	}
 }
 
@@ -38,7 +41,9 @@ func (k kind) make(dir string, live int64, seed uint64, progress io.Writer) (str
 	}
 	fmt.Fprintf(progress, "making %s\n", filepath.Base(path))
 	spec := k.spec
-	spec.LiveBytes, spec.Seed = live, seed
+	if spec.Seed = seed; spec.LiveBytes == 0 {
+		spec.LiveBytes = live
+	}
 	unfinished := path + ".unfinished"
 	if err := os.RemoveAll(unfinished); err != nil {
 		return "", err

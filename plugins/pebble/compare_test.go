@@ -65,7 +65,7 @@ func TestComparesWhatChanged(t *testing.T) {
 						continue
 					}
 					fresh++
-					if !within(table, parts) {
+					if !inParts(table, parts) {
 						t.Errorf("the new table %d from %q to %q was not compared", table.Number, table.Smallest, table.Largest)
 					}
 				}
@@ -77,8 +77,8 @@ func TestComparesWhatChanged(t *testing.T) {
 	}
 }
 
-// within says whether all of the table is in the parts, which may follow each other.
-func within(table engine.Table, parts []engine.Window) bool {
+// inParts says whether all of the table is in the parts, which may follow each other.
+func inParts(table engine.Table, parts []engine.Window) bool {
 	compare := pebbledb.DefaultComparer.Compare
 	at := table.Smallest
 	for range parts {

@@ -40,7 +40,9 @@ type readOnlyFS struct {
 	// cancelled is the context's Err; may be nil. Once it returns an error, so do
 	// reads: nothing else ends what Pebble does in one call.
 	cancelled func() error
-	ahead     ahead
+	// apart keeps tables from being read ahead.
+	apart bool
+	ahead ahead
 
 	mu sync.Mutex
 	// replayed are the names of the log files that Pebble opened; it leaves
@@ -63,7 +65,7 @@ func (f *readOnlyFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error)
 		f.mu.Unlock()
 	}
 	counted := &countedFile{File: inner, traffic: f.traffic, paced: isTable(name), readable: f.cancelled}
-	if !isTable(name) {
+	if !isTable(name) || f.apart {
 		return counted, nil
 	}
 	return f.ahead.file(counted), nil

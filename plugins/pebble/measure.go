@@ -81,7 +81,7 @@ func (b *backend) measureOnce(ctx context.Context, req sdk.FragmentationRequest,
 	if log > replayBytes {
 		hideLogs = true
 	}
-	v, err := b.openView(ctx, d.path, viewing{hideLogs: hideLogs, watch: w})
+	v, err := b.openView(ctx, d.path, viewing{apart: req.Depth != sdk.DepthExact, hideLogs: hideLogs, watch: w})
 	if err != nil {
 		return sdk.Fragmentation{}, err
 	}
@@ -116,6 +116,7 @@ func (v *view) measure(ctx context.Context, tree *engine.Tree, depth sdk.Depth, 
 		Size:      v.size(),
 		Leftovers: v.leftovers,
 		Budget:    budget,
+		Read:      v.fs.traffic.read.Load,
 		Exact:     v.pending != nil,
 	})
 	if err != nil {

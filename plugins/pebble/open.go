@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	pebbledb "github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/sstable"
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/wringdb/wring/plugins/pebble/internal/engine"
 	"github.com/wringdb/wring/sdk"
@@ -109,6 +111,9 @@ type viewing struct {
 	lock *pebbledb.Lock
 	// once is set where everything is read once.
 	once bool
+	// apart is set where parts of tables are read that lie apart: to read ahead would be
+	// to read what nobody asks for.
+	apart bool
 	// hideLogs leaves writes out that are only in the log.
 	hideLogs bool
 	traffic  *traffic // may be nil
@@ -126,7 +131,7 @@ func (b *backend) openView(ctx context.Context, path string, as viewing) (*view,
 		return nil, err
 	}
 	v := &view{directory: d, own: own, fs: readOnly(b.fs), events: &events{watch: as.watch}}
-	v.fs.hideLogs, v.fs.cancelled = as.hideLogs, ctx.Err
+	v.fs.hideLogs, v.fs.cancelled, v.fs.apart = as.hideLogs, ctx.Err, as.apart
 	if as.traffic != nil {
 		v.fs.traffic = as.traffic
 	}
@@ -190,7 +195,12 @@ func (v *view) close() {
 }
 
 func (v *view) tree() *engine.Tree {
-	return &engine.Tree{DB: v.db, Comparer: v.own.comparer(), Levels: v.levels, Pending: v.pending, Forced: true}
+	return &engine.Tree{
+		DB: v.db, Comparer: v.own.comparer(), Levels: v.levels, Pending: v.pending, Forced: true,
+		Open: func(ctx context.Context, table engine.Table, read func(*sstable.Reader) error) error {
+			return v.readTable(ctx, table.Backing, func(_ vfs.File, r *sstable.Reader) error { return read(r) })
+		},
+	}
 }
 
 func (v *view) regions() []engine.Region { return v.tree().Regions() }

@@ -73,6 +73,7 @@ func TestPrediction(t *testing.T) {
 			fmt.Fprintf(&report, "%-26s %9d %9d %9d %9d %9d\n", c.name, result.Before.AllocatedBytes>>10, result.ReclaimedBytes>>10,
 				predicted[sdk.DepthQuick].ReclaimableBytes>>10, predicted[sdk.DepthSampled].ReclaimableBytes>>10, predicted[sdk.DepthExact].ReclaimableBytes>>10)
 			for depth, f := range predicted {
+				within(t, f, result.ReclaimedBytes)
 				tolerance := max(4096, min(0.03*float64(f.AllocatedBytes), 0.1*float64(result.ReclaimedBytes)+4096))
 				if depth == sdk.DepthQuick {
 					tolerance = c.quick * float64(f.AllocatedBytes)

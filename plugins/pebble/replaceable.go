@@ -60,6 +60,9 @@ func rewriteWorth(expected sdk.Fragmentation, v *view, compression *sstable.Comp
 	return expected.ReclaimableBytes >= worthwhile || v.recompressed(compression)
 }
 
+// ratioError is how far the compression of a part may be from that of the whole.
+const ratioError = 0.1
+
 // measureRewrite predicts what mode rewrite gives back.
 func (b *backend) measureRewrite(ctx context.Context, v *view, depth sdk.Depth, compression *sstable.CompressionProfile) (sdk.Fragmentation, error) {
 	tree := v.tree()
@@ -77,6 +80,11 @@ func (b *backend) measureRewrite(ctx context.Context, v *view, depth sdk.Depth, 
 		need = int64(ratio * float64(f.LiveBytes))
 		f.LiveBytes = min(need, f.AllocatedBytes)
 		f.ReclaimableBytes = f.AllocatedBytes - f.LiveBytes
+		// A part of the content was compressed on trial.
+		for bound, factor := range map[string]float64{"reclaimable_min_bytes": ratio * (1 + ratioError), "reclaimable_max_bytes": ratio * (1 - ratioError)} {
+			live := factor * (float64(f.AllocatedBytes) - f.Metrics[bound])
+			f.Metrics[bound] = max(0, float64(f.AllocatedBytes)-live)
+		}
 		if f.Method == sdk.MethodExact {
 			f.Method = sdk.MethodSampled
 		}

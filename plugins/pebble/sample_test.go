@@ -3,6 +3,7 @@ package pebble
 import (
 	"context"
 	"fmt"
+	"math"
 	"testing"
 
 	pebbledb "github.com/cockroachdb/pebble/v2"
@@ -19,45 +20,78 @@ func smallTables(o *pebbledb.Options) {
 	}
 }
 
-// TestSampling gives the sample a tenth of the store to read.
+// TestSampling gives the sample a tenth of the store to read, whether that has many
+// small tables or few large ones.
 func TestSampling(t *testing.T) {
-	cases := []pebbletest.Spec{
-		{Shape: pebbletest.Deletes, Adjust: smallTables},
-		{Shape: pebbletest.Deletes, Garbage: 0.7},
-		{Shape: pebbletest.Overwrites, Adjust: smallTables},
+	shapes := []pebbletest.Spec{
+		{Shape: pebbletest.Deletes},
 		{Shape: pebbletest.Overwrites},
-		{Shape: pebbletest.RangeDeletes, Adjust: smallTables},
-		{Shape: pebbletest.Churn, Adjust: smallTables},
-		{Shape: pebbletest.Clustered, Garbage: 0.3},
+		{Shape: pebbletest.RangeDeletes},
+		{Shape: pebbletest.Churn},
+		{Shape: pebbletest.Clustered, Garbage: 0.3, LiveBytes: 16 << 20}, // a tenth of the keys takes some places
+		{Shape: pebbletest.Bottom},
+		{Shape: pebbletest.Held},
+		{Shape: pebbletest.Expired},
+		{Shape: pebbletest.Patches},
+		{Shape: pebbletest.Held, Format: pebbledb.FormatNewest},
 		{Shape: pebbletest.Overwrites, Separate: 128, ValueBytes: 256},
 	}
-	for i, spec := range cases {
-		t.Run(fmt.Sprintf("%d %s", i, spec.Shape), func(t *testing.T) {
-			spec.LiveBytes = 6 << 20
-			path := generate(t, spec)
-			b := newBackend(Config{})
-			b.sampleBytes = 512 << 10
-			tr := &traffic{}
-			f := measureWith(t, b, path, sdk.DepthSampled, tr)
-			if f.Method != sdk.MethodSampled {
-				t.Errorf("method %s, want %s", f.Method, sdk.MethodSampled)
+	for _, spec := range shapes {
+		for _, small := range []bool{true, false} {
+			name := fmt.Sprintf("%s, format %d, separated %d", spec.Shape, spec.Format, spec.Separate)
+			if small {
+				name += ", small tables"
 			}
-			if read := tr.read.Load(); read > f.AllocatedBytes*6/10 {
-				t.Errorf("%d bytes of %d were read, which is no sample", read, f.AllocatedBytes)
-			}
-			result := compact(t, path)
-			off := float64(f.ReclaimableBytes-result.ReclaimedBytes) / float64(f.AllocatedBytes)
-			t.Logf("predicted %d KiB, reclaimed %d KiB of %d KiB, read %d KiB", f.ReclaimableBytes>>10, result.ReclaimedBytes>>10, f.AllocatedBytes>>10, tr.read.Load()>>10)
-			if off > 0.08 || off < -0.08 {
-				t.Errorf("predicted %d bytes of %d, and compaction gave back %d", f.ReclaimableBytes, f.AllocatedBytes, result.ReclaimedBytes)
-			}
-		})
+			t.Run(name, func(t *testing.T) {
+				spec.LiveBytes = max(spec.LiveBytes, 12<<20)
+				if spec.Adjust = nil; small {
+					spec.Adjust = smallTables
+				}
+				checkSample(t, generate(t, spec))
+			})
+		}
+	}
+}
+
+// checkSample holds a sample against what compaction gives back.
+func checkSample(t *testing.T, path string) {
+	t.Helper()
+	quick := measure(t, path, sdk.DepthQuick)
+	b := newBackend(Config{})
+	b.sampleBytes = quick.AllocatedBytes / 10
+	f := measureWith(t, b, path, sdk.DepthSampled, &traffic{})
+	if f.Method != sdk.MethodSampled {
+		t.Errorf("method %s, want %s", f.Method, sdk.MethodSampled)
+	}
+	// With little left of it by the store's opening, half of it is for content.
+	read, budget := f.Metrics["bytes_read"], float64(b.sampleBytes)
+	if most := max(budget, quick.Metrics["bytes_read"]+budget/2); read > most*1.1 {
+		t.Errorf("%.0f bytes were read, want at most %.0f", read, most)
+	}
+	result := compact(t, path)
+	least, most := f.Metrics["reclaimable_min_bytes"], f.Metrics["reclaimable_max_bytes"]
+	t.Logf("predicted %d KiB (%.0f to %.0f), reclaimed %d KiB of %d KiB, read %.0f KiB", f.ReclaimableBytes>>10, least/1024, most/1024, result.ReclaimedBytes>>10, f.AllocatedBytes>>10, read/1024)
+	if off := math.Abs(float64(f.ReclaimableBytes - result.ReclaimedBytes)); off > 0.15*float64(result.ReclaimedBytes)+4*engine.Rounding {
+		t.Errorf("predicted %d bytes of %d, and compaction gave back %d", f.ReclaimableBytes, f.AllocatedBytes, result.ReclaimedBytes)
+	}
+	within(t, f, result.ReclaimedBytes)
+}
+
+// within checks that a measurement's bounds have between them what was given back.
+func within(t *testing.T, f sdk.Fragmentation, reclaimed int64) {
+	t.Helper()
+	least, most := f.Metrics["reclaimable_min_bytes"], f.Metrics["reclaimable_max_bytes"]
+	if least > float64(f.ReclaimableBytes) || most < float64(f.ReclaimableBytes) {
+		t.Errorf("%s: %d bytes, which are not between %.0f and %.0f", f.Method, f.ReclaimableBytes, least, most)
+	}
+	if got := float64(reclaimed); got < least-engine.Rounding || got > most+engine.Rounding {
+		t.Errorf("%s: from %.0f to %.0f bytes, and compaction gave back %.0f", f.Method, least, most, got)
 	}
 }
 
 func measureWith(t *testing.T, b *backend, path string, depth sdk.Depth, tr *traffic) sdk.Fragmentation {
 	t.Helper()
-	v, err := b.openView(context.Background(), path, viewing{traffic: tr})
+	v, err := b.openView(context.Background(), path, viewing{apart: depth != sdk.DepthExact, traffic: tr})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"slices"
 	"sync/atomic"
 
 	pebbledb "github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/wringdb/wring/plugins/pebble/internal/engine"
@@ -39,6 +42,8 @@ type store struct {
 	// automatic compactions.
 	readOnly, passive bool
 	stalls            *Stalls // may be nil
+	// reading is how tables are read; nil without Options.
+	reading *sstable.ReaderOptions
 	// largestStep and leastHeld are stepBytes and heldBytes; tests make them small.
 	largestStep, leastHeld int64
 
@@ -61,6 +66,8 @@ func newStore(given Store) (*store, error) {
 		if o.FS != nil {
 			s.fs = o.FS
 		}
+		reading := o.MakeReaderOptions()
+		s.reading = &reading
 	}
 	s.comparer = comparer.EnsureDefaults()
 	err := unlessClosed(func() error {
@@ -149,7 +156,33 @@ func (s *store) tree() (*engine.Tree, error) {
 			}
 		}
 	}
-	return &engine.Tree{DB: s.db, Comparer: s.comparer, Levels: levels, Renew: renewBytes, Passive: s.passive, BlobsStay: true}, nil
+	return &engine.Tree{DB: s.db, Comparer: s.comparer, Levels: levels, Renew: renewBytes, Passive: s.passive, BlobsStay: true, Open: s.readTable}, nil
+}
+
+// readTable reads a table's file by itself. Where that is out of sight, or the Options
+// do not tell how to read it, it is as if it were not there: a measurement does without.
+func (s *store) readTable(ctx context.Context, table engine.Table, read func(*sstable.Reader) error) error {
+	dir, _ := s.find()
+	if dir == "" || s.reading == nil {
+		return fs.ErrNotExist
+	}
+	file, err := s.fs.Open(s.fs.PathJoin(dir, fmt.Sprintf("%06d.sst", table.Backing)))
+	if err != nil {
+		return errors.Join(err, fs.ErrNotExist)
+	}
+	readable, err := sstable.NewSimpleReadable(file)
+	if err != nil {
+		return errors.Join(err, file.Close(), fs.ErrNotExist)
+	}
+	r, err := sstable.NewReader(ctx, readable, *s.reading)
+	if err != nil {
+		return errors.Join(err, readable.Close(), fs.ErrNotExist)
+	}
+	err = read(r)
+	if cerr := r.Close(); err == nil {
+		err = cerr
+	}
+	return err
 }
 
 // size of the store's files, or what Pebble counts where they are out of sight.

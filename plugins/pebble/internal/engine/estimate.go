@@ -1,5 +1,7 @@
 package engine
 
+import "math"
+
 // estimate goes by the tables' properties alone. Tombstones kill an entry each, and
 // versions that only a snapshot needed are taken for dead.
 // Writes above the lowest level are new keys or overwrite old ones, which nobody
@@ -7,41 +9,29 @@ package engine
 func estimate(rewritten []Region) survey {
 	var s survey
 	for _, r := range rewritten {
-		e := r.estimate()
-		s.after = append(s.after, (e.least+e.most)/2)
-		s.least += e.least
-		s.most += e.most
-		fill := float64(e.least+e.most) / 2 / float64(max(1, r.Bytes()))
-		s.fills = append(s.fills, []part{{weight: 1, fill: min(1, fill)}})
+		after := r.estimate()
+		s.add(after, []part{{weight: 1, fill: min(1, float64(after)/float64(max(1, r.Bytes())))}})
+		s.least += min(after, r.least())
+		s.most += max(after, r.most())
 	}
 	return s
 }
 
-// LiveShare is about which part of the region's bytes compaction leaves, by the tables'
-// properties: above 0, to 1.
-func (r Region) LiveShare() float64 {
-	e := r.estimate()
-	return min(1, max(0.01, float64(e.least+e.most)/2/float64(max(1, r.Bytes()))))
-}
-
-type bounds struct{ least, most int64 }
-
-func (r Region) estimate() bounds {
+func (r Region) estimate() int64 {
 	var pinned float64 // bytes
 	var upper, lower, tombstones, upperEntries, lowerEntries int64
 	var ranges bool
 	lowest := LowestLevel(r.Tables)
 	for _, t := range r.Tables {
 		pinned += t.Pinned() * float64(t.Bytes())
-		points := int64(t.Props.NumDeletions - t.Props.NumRangeDeletions)
 		ranges = ranges || t.Props.NumRangeDeletions > 0
-		tombstones += points
+		tombstones += t.deletions()
 		if t.Level < lowest {
 			upper += t.Bytes()
-			upperEntries += int64(t.Keys()) - points
+			upperEntries += int64(t.Keys()) - t.deletions()
 		} else {
 			lower += t.Bytes()
-			lowerEntries += int64(t.Keys()) - points
+			lowerEntries += int64(t.Keys()) - t.deletions()
 		}
 	}
 	entries := max(1, upperEntries+lowerEntries)
@@ -52,7 +42,81 @@ func (r Region) estimate() bounds {
 	if ranges {
 		least = min(least, upper) // a range tombstone may cover all below it
 	}
-	return bounds{least: max(0, least), most: max(0, most)}
+	return (max(0, least) + max(0, most)) / 2
+}
+
+// LiveShare is about which part of the region's bytes compaction leaves, by the tables'
+// properties: above 0, to 1.
+func (r Region) LiveShare() float64 {
+	return min(1, max(0.01, float64(r.estimate())/float64(max(1, r.Bytes()))))
+}
+
+// deletions are the table's point tombstones.
+func (t Table) deletions() int64 { return int64(t.Props.NumDeletions - t.Props.NumRangeDeletions) }
+
+// most is what remains if tombstones delete nothing and all keys are different ones: all
+// but the tombstones themselves, or else what only a snapshot needed.
+func (r Region) most() int64 {
+	var pinned, tombstones float64 // bytes
+	for _, t := range r.Tables {
+		pinned += t.Pinned() * float64(t.Bytes())
+		tombstones += t.tombstones() * float64(t.Bytes())
+	}
+	return r.Bytes() - int64((1-unequal)*max(pinned, tombstones))
+}
+
+// keyRun is a sequence of tables in which no key occurs twice, but for versions that a
+// snapshot needed.
+type keyRun struct {
+	keys, deletions int64
+	bytes           float64
+}
+
+// least is what remains if each tombstone deletes a key, and all runs have the same
+// keys as far as there are as many: those of the longest.
+func (r Region) least() int64 {
+	var runs [Bottom]keyRun // of the levels below level 0
+	var tops []keyRun       // the tables of level 0
+	for _, t := range r.Tables {
+		if t.Props.NumRangeDeletions > 0 {
+			return 0 // it may cover all
+		}
+		dead := max(t.Pinned(), t.tombstones())
+		one := keyRun{
+			keys:      int64(t.Keys()) - t.deletions() - int64(t.Props.SnapshotPinnedKeys),
+			deletions: t.deletions(),
+			bytes:     (1 - dead) * float64(t.Bytes()),
+		}
+		if t.Level == 0 {
+			tops = append(tops, one)
+			continue
+		}
+		run := &runs[t.Level-1]
+		run.keys += one.keys
+		run.deletions += one.deletions
+		run.bytes += one.bytes
+	}
+	size := math.Inf(1) // of a key with its value, where they are smallest
+	var above, keys int64
+	for _, top := range tops {
+		above += top.deletions
+	}
+	for _, top := range tops {
+		keys = max(keys, top.keys-(above-top.deletions))
+	}
+	for _, run := range runs {
+		keys = max(keys, run.keys-above)
+		above += run.deletions
+	}
+	for _, run := range append(tops, runs[:]...) {
+		if run.keys > 0 {
+			size = min(size, run.bytes/float64(run.keys))
+		}
+	}
+	if keys <= 0 || math.IsInf(size, 1) {
+		return 0
+	}
+	return int64((1 - unequal) * float64(keys) * size)
 }
 
 // bytesPerRaw is what a byte of keys and values takes in the lowest of the

@@ -28,18 +28,15 @@ const (
 // properties have it; which level they lie in is an assumption. Higher levels
 // have the newer versions, so that all of them but tombstones lives first, and
 // what then remains lives in the levels below.
-func (t *Tree) layers(ctx context.Context, all []Region, s survey) ([]sdk.MapLayer, error) {
-	var total int64
-	for _, r := range all {
-		total += r.Bytes()
-	}
+func (t *Tree) layers(all []Region, stretches [][]stretch, s survey) []sdk.MapLayer {
+	total := bytesOf(all)
 	if total == 0 {
-		return nil, nil
+		return nil
 	}
 	g := newGrid(total)
 	var passed int64 // bytes of the regions before the current one
 	surveyed := 0
-	for _, r := range all {
+	for i, r := range all {
 		bytes := r.Bytes()
 		live, parts := r.liveByProperties(), []part(nil)
 		if t.Rewrites(r) {
@@ -49,14 +46,27 @@ func (t *Tree) layers(ctx context.Context, all []Region, s survey) ([]sdk.MapLay
 		if bytes == 0 { // writes in the log alone
 			continue
 		}
-		stretches, err := t.stretches(ctx, r, int(maxStretches*bytes/total))
-		if err != nil {
-			return nil, err
-		}
-		g.add(float64(passed), join(stretches, g.width), spread(parts, float64(live), float64(bytes)))
+		g.add(float64(passed), join(stretches[i], g.width), spread(parts, float64(live), float64(bytes)))
 		passed += bytes
 	}
-	return g.layers(t.Levels), nil
+	return g.layers(t.Levels)
+}
+
+// cut is all regions in stretches.
+func (t *Tree) cut(ctx context.Context, all []Region) ([][]stretch, error) {
+	total := bytesOf(all)
+	stretches := make([][]stretch, len(all))
+	for i, r := range all {
+		bytes := r.Bytes()
+		if bytes == 0 {
+			continue
+		}
+		var err error
+		if stretches[i], err = t.stretches(ctx, r, int(maxStretches*bytes/total)); err != nil {
+			return nil, err
+		}
+	}
+	return stretches, nil
 }
 
 // holding is what one level has in a stretch or column, in bytes of tables.

@@ -287,7 +287,7 @@ func TestLayersCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	all := tree.Regions()
-	if _, err := tree.layers(ctx, all, estimate(all)); !errors.Is(err, context.Canceled) {
+	if _, err := tree.cut(ctx, all); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	pebbledb "github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/sstable"
 
 	"github.com/wringdb/wring/sdk"
 )
@@ -19,6 +20,9 @@ type Tree struct {
 	DB       *pebbledb.DB
 	Comparer *pebbledb.Comparer // with its defaults
 	Levels   [][]Table
+	// Open reads a table's file by itself; nil where there is no way to. Its error is
+	// fs.ErrNotExist where the table is gone.
+	Open func(ctx context.Context, table Table, read func(*sstable.Reader) error) error
 	// Pending may be nil where nobody knows.
 	Pending *Pending
 	// Renew is after how many bytes reading goes on with a new iterator, lest it
@@ -57,8 +61,12 @@ type Surroundings struct {
 	Size sdk.Size
 	// Leftovers are given back with the rewritten regions.
 	Leftovers func(rewritten []Region) Leftovers
-	// Budget is how many bytes of tables a sampled measurement reads.
+	// Budget is how many bytes a sampled measurement reads, with what opening the store
+	// took. Where that was more than half of it, the other half is for content.
 	Budget int64
+	// Read is how many bytes of files were read so far. With nil, blocks of keys and
+	// values count for all.
+	Read func() int64
 	// Exact is set when reading everything leaves nothing open.
 	Exact bool
 }
@@ -89,16 +97,20 @@ func (t *Tree) Measure(ctx context.Context, depth sdk.Depth, around Surroundings
 			rewritten = append(rewritten, r)
 		}
 	}
+	// Before the sample, which may have all that is left of the budget.
+	stretches, err := t.cut(ctx, all)
+	if err != nil {
+		return sdk.Fragmentation{}, err
+	}
 	var s survey
 	if depth == sdk.DepthQuick {
 		s = estimate(rewritten)
 	} else {
-		budget := around.Budget
-		if depth == sdk.DepthExact {
-			budget = everything
+		m := meter{bytes: around.Read, until: everything}
+		if depth != sdk.DepthExact {
+			m.begin(around.Budget)
 		}
-		var err error
-		s, err = t.sample(ctx, rewritten, budget)
+		s, err = t.sample(ctx, rewritten, &m)
 		if err != nil {
 			return sdk.Fragmentation{}, err
 		}
@@ -123,17 +135,12 @@ func (t *Tree) Measure(ctx context.Context, depth sdk.Depth, around Surroundings
 	}
 	f.LiveBytes = max(0, f.AllocatedBytes-f.ReclaimableBytes)
 	f.Map = t.fillMap(all, s)
-	layers, err := t.layers(ctx, all, s)
-	if err != nil {
-		return sdk.Fragmentation{}, err
-	}
-	f.Layers = layers
+	f.Layers = t.layers(all, stretches, s)
 	f.Metrics["rewrite_bytes"] = float64(bytesOf(moved))
 	f.Metrics["obsolete_log_bytes"] = float64(leftovers.Logs)
 	f.Metrics["obsolete_table_bytes"] = float64(leftovers.Tables)
 	f.Metrics["dead_blob_bytes"] = float64(leftovers.Blobs)
-	f.Metrics["reclaimable_min_bytes"] = float64(min(f.ReclaimableBytes, max(0, before-s.most+leftovers.Bytes())))
-	f.Metrics["reclaimable_max_bytes"] = float64(max(0, before-s.least+leftovers.Bytes()))
+	t.bound(&f, rewritten, s, leftovers)
 	if t.Forced && !t.Whole {
 		more := max(0, around.Leftovers(all).Bytes()-leftovers.Bytes())
 		for _, r := range all {

@@ -29,6 +29,8 @@ const (
 	weighShare = 32
 	weighBytes = 512 << 10
 	weighMost  = 4
+	// weighLeast is the least that is read.
+	weighLeast = 64 << 10
 )
 
 // Window is a region whose content is read before and after, and compared. Its key
@@ -244,9 +246,9 @@ func (t *Tree) weighStep(ctx context.Context, r Region, step KeyRange) (weighed,
 	if err != nil {
 		return weighed{}, fmt.Errorf("weigh tables: %w", err)
 	}
-	limit := max(samplePiece, int64(physical)/weighShare, min(weighBytes, int64(physical)/weighMost))
+	limit := max(weighLeast, int64(physical)/weighShare, min(weighBytes, int64(physical)/weighMost))
 	part := Region{Start: step.Start, End: step.End, Tables: r.overlapping(compare, step.Start, step.End)}
-	pieces, err := t.read(ctx, part, step.Start, nil, limit)
+	pieces, _, err := t.read(ctx, part, reading{from: step.Start, limit: limit})
 	if err != nil {
 		return weighed{}, err
 	}

@@ -15,6 +15,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/wringdb/wring/plugins/pebble/internal/faultfs"
+	"github.com/wringdb/wring/plugins/pebble/pebbletest"
+	"github.com/wringdb/wring/sdk"
 )
 
 // TestAhead reads files in order and at random, many at a time, and gets what is
@@ -132,6 +134,52 @@ func TestBehind(t *testing.T) {
 		}
 		if name != "Close" {
 			_ = f.Close()
+		}
+	}
+}
+
+// TestAheadOfSample measures a store by a part and by all of it: only where all is read,
+// more is read at once than a block.
+func TestAheadOfSample(t *testing.T) {
+	path := generate(t, pebbletest.Spec{Shape: pebbletest.Held, LiveBytes: 4 << 20})
+	b := newBackend(Config{})
+	watched := &largestRead{FS: vfs.Default}
+	b.fs, b.sampleBytes = watched, 256<<10
+	for _, depth := range []sdk.Depth{sdk.DepthQuick, sdk.DepthSampled, sdk.DepthExact} {
+		watched.bytes.Store(0)
+		if _, err := b.Fragmentation(t.Context(), sdk.FragmentationRequest{Store: sdk.Store{Path: path}, Depth: depth}); err != nil {
+			t.Fatal(err)
+		}
+		if got := watched.bytes.Load(); (got >= aheadFirst) != (depth == sdk.DepthExact) {
+			t.Errorf("%s: %d bytes of a table were read at once", depth, got)
+		}
+	}
+}
+
+// largestRead is how many bytes of a table were read at once.
+type largestRead struct {
+	vfs.FS
+	bytes atomic.Int64
+}
+
+func (f *largestRead) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	file, err := f.FS.Open(name, opts...)
+	if err != nil || !isTable(name) {
+		return file, err
+	}
+	return &largestReadFile{File: file, fs: f}, nil
+}
+
+type largestReadFile struct {
+	vfs.File
+	fs *largestRead
+}
+
+func (f *largestReadFile) ReadAt(p []byte, off int64) (int, error) {
+	for {
+		most := f.fs.bytes.Load()
+		if int64(len(p)) <= most || f.fs.bytes.CompareAndSwap(most, int64(len(p))) {
+			return f.File.ReadAt(p, off)
 		}
 	}
 }

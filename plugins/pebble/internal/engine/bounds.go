@@ -32,19 +32,19 @@ func (t *Tree) bound(f *sdk.Fragmentation, rewritten []Region, s survey, leftove
 			kept = min(1, max(0, float64(given)/float64(all)))
 		}
 		off := int64(weightError * float64(s.sum()))
-		low := kept * float64(max(0, before-s.most-off))
-		if !t.Whole {
+		// What is in the log alone may make tables larger than they were.
+		low, high := kept*float64(before-s.most-off), kept*float64(before-s.least+off)
+		if !t.Whole && low > 0 {
 			low *= 1 - passedShare
 		}
-		high := kept * float64(max(0, before-s.least+off))
 		// Files take whole blocks.
 		files := tables + 1
 		if blobs := t.DB.Metrics().BlobFiles; blobs.LiveCount > 0 && !t.BlobsStay {
 			files += int64(blobs.LiveCount)
 		}
 		rounding := files * Rounding
-		least += max(0, int64(low)-rounding)
-		most += int64(high) + rounding
+		least = max(0, least+int64(low)-rounding)
+		most = max(0, most+int64(high)+rounding)
 	}
 	if t.Pending == nil && leftovers.Logs > 0 { // nobody has looked at what is written there
 		least, most = max(0, least-leftovers.Logs), f.AllocatedBytes

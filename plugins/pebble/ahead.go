@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"io"
-	"slices"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -28,6 +27,25 @@ type ahead struct {
 	mu      sync.Mutex
 	streams [aheadStreams]stream
 	clock   int64
+	spare   [][]byte // buffers of aheadBytes, as many as were in use at a time
+}
+
+// buffer takes a spare one.
+func (a *ahead) buffer() []byte {
+	n := len(a.spare)
+	if n == 0 {
+		return make([]byte, aheadBytes)
+	}
+	buffer := a.spare[n-1]
+	a.spare = a.spare[:n-1]
+	return buffer
+}
+
+// release gives back what a stream had.
+func (a *ahead) release(data []byte) {
+	if data != nil {
+		a.spare = append(a.spare, data[:aheadBytes])
+	}
 }
 
 // stream is a reading in order.
@@ -37,7 +55,7 @@ type stream struct {
 	run  int        // how often that was asked for, and not there
 	used int64      // when, by the clock
 	from int64      // offset of data
-	data []byte     // what was read ahead
+	data []byte     // what was read ahead, in a buffer; nil for nothing
 }
 
 // holds says whether what was read ahead has a part of a file.
@@ -62,7 +80,8 @@ func (a *ahead) find(f *aheadFile, off int64, n int) *stream {
 			oldest = s
 		}
 	}
-	*oldest = stream{file: f, next: off, used: a.clock, data: oldest.data[:0]}
+	a.release(oldest.data)
+	*oldest = stream{file: f, next: off, used: a.clock}
 	return oldest
 }
 
@@ -72,6 +91,7 @@ func (a *ahead) forget(f *aheadFile) {
 	defer a.mu.Unlock()
 	for i := range a.streams {
 		if a.streams[i].file == f {
+			a.release(a.streams[i].data)
 			a.streams[i] = stream{}
 		}
 	}
@@ -98,24 +118,28 @@ func (f *aheadFile) ReadAt(p []byte, off int64) (int, error) {
 		return f.File.ReadAt(p, off)
 	}
 	want := min(aheadBytes, max(len(p), aheadFirst<<min(s.run-aheadAfter-1, 16)))
-	data := slices.Grow(s.data[:0], want)[:want]
-	s.data = nil // nobody else has it meanwhile
+	data := s.data
+	if s.data = nil; data == nil { // nobody else has it meanwhile
+		data = a.buffer()
+	}
 	a.mu.Unlock()
-	n, err := f.File.ReadAt(data, off)
-	if n < len(p) {
-		if errors.Is(err, io.EOF) {
-			return copy(p, data[:n]), err
-		}
-		// What lies ahead cannot be read; what was asked for may be whole.
+	n, err := f.File.ReadAt(data[:want], off)
+	copied := copy(p, data[:n])
+	a.mu.Lock()
+	if copied == len(p) && s.file == f && s.data == nil && s.next == off+int64(len(p)) {
+		s.from, s.data = off, data[:n]
+	} else { // another one is there by now, or nothing
+		a.release(data)
+	}
+	a.mu.Unlock()
+	switch {
+	case copied == len(p):
+		return copied, nil
+	case errors.Is(err, io.EOF):
+		return copied, err
+	default: // what lies ahead cannot be read; what was asked for may be whole
 		return f.File.ReadAt(p, off)
 	}
-	copy(p, data)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if s.file == f && s.next == off+int64(len(p)) { // else another one is there by now
-		s.from, s.data = off, data[:n]
-	}
-	return len(p), nil
 }
 
 func (f *aheadFile) Close() error {

@@ -87,10 +87,12 @@ type compaction struct {
 	// compression of the tables that a rewrite writes; nil for the store's own.
 	compression *sstable.CompressionProfile
 	working     *workFS // of the store when it is open for writing
-	like        *swap.Model
-	blobs       bool // there are blob files
-	notes       []string
-	traffic     traffic
+	// openTable reads a table's file by itself.
+	openTable func(context.Context, engine.Table, func(*sstable.Reader) error) error
+	like      *swap.Model
+	blobs     bool // there are blob files
+	notes     []string
+	traffic   traffic
 	engine.Progress
 
 	// windows are what is compacted, in this order, and checks what was compared of
@@ -140,7 +142,7 @@ func (c *compaction) run(ctx context.Context) (sdk.CompactResult, error) {
 	if err := view.settleFilters(ctx, c.bits); err != nil {
 		return result, engine.ReadError("read the filters of", c.path, err)
 	}
-	c.notes = append(c.notes, view.notes...)
+	c.notes, c.openTable = append(c.notes, view.notes...), view.tree().Open
 	if c.like, err = swap.Like(view.options, c.hook); err == nil {
 		defer c.like.Close()
 		err = c.like.Try()

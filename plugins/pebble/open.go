@@ -17,9 +17,10 @@ import (
 // meant for its application, and may be most of a machine's memory.
 const cacheBytes = 32 << 20
 
-// onceBytes is what is left of that for who reads everything once: to keep blocks that
-// nobody asks for again takes a quarter of the time in all.
-const onceBytes = 1 << 20
+// onceBytes is what is left of that for who reads everything once. Nobody asks for those
+// blocks again, and to keep them takes time and locks: a compaction, and who reads beside
+// it, would wait for each other at every block.
+const onceBytes = 0
 
 // events takes what Pebble says in the background. It must not end the process,
 // as Pebble's own logger does when a table vanishes under a reader.

@@ -153,7 +153,7 @@ func (c *compaction) compactRanges(ctx context.Context, db *pebbledb.DB, own *ow
 		return fmt.Errorf("list tables: %w", err)
 	}
 	c.old = engine.Numbers(levels)
-	tree := &engine.Tree{DB: db, Comparer: own.comparer(), Levels: levels, Forced: true}
+	tree := &engine.Tree{DB: db, Comparer: own.comparer(), Levels: levels, Forced: true, Open: c.openTable}
 	// Rewriting a blob file moves values of tables that stay as they are: with those
 	// about, all content is compared.
 	c.windows = tree.Windows(c.stepBytes, db.Metrics().BlobFiles.LiveCount > 0)

@@ -98,7 +98,7 @@ func (s *sampler) fill(gaps []gap, parts [][]part) survey {
 			parts[i][n].fill = min(1, p.fill*rate/max(1, p.weight))
 		}
 		if weighed > 0 {
-			live *= float64(r.dataBytes()) / weighed
+			live *= s.sizes[i] / weighed
 		}
 		sum.add(weightOf(live, rate), parts[i])
 	}

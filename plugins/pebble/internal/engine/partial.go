@@ -77,6 +77,7 @@ type sampler struct {
 	keys    [][][]byte  // of each region, in order: where reading may begin
 	blocks  [][]float64 // of each key: the bytes of the block whose separator it is, or 0
 	found   [][]excerpt // of each region, in order
+	sizes   []float64   // of each region: the bytes of keys and values in tables
 	most    int         // of places where reading begins
 	turn    float64
 }
@@ -85,6 +86,25 @@ type sampler struct {
 // may, and takes what lies between two places for a mixture of what lives at them.
 func (t *Tree) samplePart(ctx context.Context, regions []Region, m *meter) (survey, error) {
 	s := &sampler{Tree: t, meter: m, regions: regions, found: make([][]excerpt, len(regions))}
+	for _, r := range regions {
+		s.sizes = append(s.sizes, float64(r.dataBytes()))
+	}
+	return s.sample(ctx)
+}
+
+// sampleStep is samplePart of what a region has between two keys, to which tables may
+// reach over. It returns how many bytes of keys and values tables have there, too.
+func (t *Tree) sampleStep(ctx context.Context, r Region, step KeyRange, m *meter) (s survey, physical float64, err error) {
+	r = Region{Start: step.Start, End: step.End, Tables: r.overlapping(t.Comparer.Compare, step.Start, step.End), Pending: r.Pending}
+	if physical, _, err = t.bytesBetween(r, r.Start, r.End); err != nil {
+		return s, 0, err
+	}
+	one := &sampler{Tree: t, meter: m, regions: []Region{r}, found: make([][]excerpt, 1), sizes: []float64{physical}}
+	s, err = one.sample(ctx)
+	return s, physical, err
+}
+
+func (s *sampler) sample(ctx context.Context) (survey, error) {
 	places, total, err := s.places(ctx)
 	if err != nil {
 		return survey{}, err
@@ -92,7 +112,7 @@ func (t *Tree) samplePart(ctx context.Context, regions []Region, m *meter) (surv
 	if err := s.beyondTables(ctx); err != nil {
 		return survey{}, err
 	}
-	share := m.left()
+	share := s.left()
 	s.most = min(sampleStarts, max(1, len(places)))
 	for i := uint32(0); i < 4*sampleStarts; i++ {
 		// Each next one lies in the widest gap between those before it.
@@ -124,7 +144,7 @@ func (s *sampler) places(ctx context.Context) (places []place, total float64, er
 			block float64 // that ends there, if any
 			last  bool    // of its table: nothing is to be read from there on
 		}
-		var marks []mark
+		marks := []mark{{key: r.Start}}
 		for _, table := range r.Tables {
 			keys := inside[table.Number]
 			part := float64(table.Bytes()) / float64(len(keys)+1)
@@ -138,6 +158,9 @@ func (s *sampler) places(ctx context.Context) (places []place, total float64, er
 		var keys [][]byte
 		var blocks []float64
 		for _, m := range marks {
+			if compare(m.key, r.Start) < 0 || compare(m.key, r.End) > 0 {
+				continue // a table reaches over
+			}
 			total += m.bytes
 			if !m.last && (len(keys) == 0 || compare(keys[len(keys)-1], m.key) < 0) {
 				places = append(places, place{region: i, index: len(keys), at: total})
@@ -356,7 +379,7 @@ func (s *sampler) survey() survey {
 	var gaps []gap
 	parts := make([][]part, len(s.regions)) // with what lives in place of how full they are
 	var last edge
-	for i, r := range s.regions {
+	for i := range s.regions {
 		from := 0.0
 		until := func(begins float64, behind edge) {
 			gaps = append(gaps, gap{region: i, part: len(parts[i]), physical: max(0, begins-from), before: last, behind: behind})
@@ -369,7 +392,7 @@ func (s *sampler) survey() survey {
 			}
 			last, from = e.tail, e.ends
 		}
-		until(float64(r.dataBytes()), edge{})
+		until(s.sizes[i], edge{})
 	}
 	// A gap at the end of a region goes by what comes next.
 	var next edge

@@ -3,7 +3,6 @@ package engine
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 
 	pebbledb "github.com/cockroachdb/pebble/v2"
@@ -188,8 +187,8 @@ func (t *Tree) Select(ctx context.Context, windows []Window) (passed int64, err 
 			each += w.pulledIn(t.Comparer.Compare, step)
 		}
 	}
-	if steps < 2 || each > 2*once {
-		return 0, nil // tables reach over so many steps that none can be left out
+	if steps < 2 || 2*each > 3*once {
+		return 0, nil // tables reach over so many steps that next to none can be left out
 	}
 	found := make([][]weighed, len(windows))
 	var all []weighed
@@ -237,28 +236,17 @@ func (t *Tree) Select(ctx context.Context, windows []Window) (passed int64, err 
 	return passed, nil
 }
 
-// weighStep reads the beginning of a step. In no order but that of the keys, a step pulls
-// in tables that reach over from its neighbours: its bytes are all of them.
+// weighStep reads a part of a step, at places that are spread over it. In no order but
+// that of the keys, a step pulls in tables that reach over from its neighbours: its bytes
+// are all of them.
 func (t *Tree) weighStep(ctx context.Context, r Region, step KeyRange) (weighed, error) {
-	compare := t.Comparer.Compare
-	step.Bytes = r.pulledIn(compare, step)
-	physical, err := t.DB.EstimateDiskUsage(step.Start, step.End)
-	if err != nil {
-		return weighed{}, fmt.Errorf("weigh tables: %w", err)
-	}
-	limit := max(weighLeast, int64(physical)/weighShare, min(weighBytes, int64(physical)/weighMost))
-	part := Region{Start: step.Start, End: step.End, Tables: r.overlapping(compare, step.Start, step.End)}
-	pieces, _, err := t.read(ctx, part, reading{from: step.Start, limit: limit})
+	step.Bytes = r.pulledIn(t.Comparer.Compare, step)
+	limit := max(weighLeast, step.Bytes/weighShare, min(weighBytes, step.Bytes/weighMost))
+	s, physical, err := t.sampleStep(ctx, r, step, &meter{until: limit})
 	if err != nil {
 		return weighed{}, err
 	}
-	var sum piece
-	for _, p := range pieces {
-		sum.physical += p.physical
-		sum.live += p.live
-	}
-	live := float64(sum.live) * bytesPerRaw(r.Tables) / float64(max(1, sum.physical))
-	return weighed{step, int64(physical), int64(float64(physical) * max(0, 1-live))}, nil
+	return weighed{step, int64(physical), max(0, int64(physical)-s.sum())}, nil
 }
 
 // overlapping are the region's tables that have keys between two, both inclusive.

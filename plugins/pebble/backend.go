@@ -92,7 +92,7 @@ func New(c Config) sdk.Backend { return newBackend(c) }
 func newBackend(c Config) *backend {
 	c.Name = cmp.Or(c.Name, "pebble")
 	return &backend{
-		config: c, fs: vfs.Default, sampleBytes: sampleBytes, cacheBytes: cacheBytes, stepBytes: stepBytes,
+		config: c, fs: vfs.Default, sampleBytes: sampleBytes, cacheBytes: cacheBytes, stepBytes: stepBytes, joinedBytes: joinedBytes,
 		checkLevels: checkLevels,
 	}
 }
@@ -107,6 +107,8 @@ type backend struct {
 	cacheBytes int64
 	// stepBytes is about how much one step of a compaction rewrites.
 	stepBytes int64
+	// joinedBytes is the same where nothing is passed over.
+	joinedBytes int64
 	// hook hears of changes of directories that do not go through fs; tests kill there.
 	hook swap.Hook
 	// checkLevels checks the order of tables that are not among the old ones; tests let

@@ -23,6 +23,10 @@ const (
 	// of its progress and can be cancelled, but writes its neighbour's first
 	// table again.
 	stepBytes = 32 << 20
+	// joinedBytes is how much it rewrites where nothing is passed over, if no more than
+	// a joinedShare of what is free.
+	joinedBytes = 512 << 20
+	joinedShare = 4
 )
 
 // Compact implements sdk.Backend. In mode ranges it works in place: each step's result

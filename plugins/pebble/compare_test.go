@@ -98,7 +98,7 @@ func inParts(table engine.Table, parts []engine.Window) bool {
 func runIn(t *testing.T, path string, stepBytes int64) *compaction {
 	t.Helper()
 	b := newBackend(Config{})
-	b.stepBytes = stepBytes
+	b.stepBytes, b.joinedBytes = stepBytes, stepBytes
 	held, err := b.lock(path)
 	if err != nil {
 		t.Fatal(err)

@@ -53,7 +53,7 @@ func TestCancel(t *testing.T) {
 			path := generate(t, c.spec)
 			digest, keys := contentOf(t, path)
 			b := newBackend(Config{})
-			b.stepBytes = 1 << 20
+			b.stepBytes, b.joinedBytes = 1<<20, 1<<20
 			var at time.Time
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()

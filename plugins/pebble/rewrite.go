@@ -171,6 +171,11 @@ func (c *compaction) compactRanges(ctx context.Context, db *pebbledb.DB, own *ow
 			c.notes = append(c.notes, engine.NotePassed(passed))
 		}
 	}
+	chunk, err := c.chunk()
+	if err != nil {
+		return err
+	}
+	tree.Join(c.windows, chunk)
 	for i, w := range c.windows {
 		if w.Forcible() {
 			c.windows[i].Steps = []engine.KeyRange{{Start: w.Start, End: w.End, Bytes: w.Bytes()}}
@@ -178,6 +183,17 @@ func (c *compaction) compactRanges(ctx context.Context, db *pebbledb.DB, own *ow
 		c.total += c.windows[i].StepBytes()
 	}
 	return c.compactWindows(ctx, db, tree.Comparer)
+}
+
+// chunk is about how much a step may rewrite where nothing is passed over: no more than
+// a part of what is free.
+func (c *compaction) chunk() (int64, error) {
+	usage, err := c.fs.GetDiskUsage(c.path)
+	if err != nil {
+		return 0, engine.WorkError("look for free space at", c.path, err)
+	}
+	free := int64(min(usage.AvailBytes, 1<<62))
+	return max(c.stepBytes, min(c.joinedBytes, free/joinedShare)), nil
 }
 
 // compactWindows does one after the other, and compares what one has with what it had

@@ -23,7 +23,7 @@ func TestPassesOver(t *testing.T) {
 		path := generate(t, spec)
 		digest, keys := contentOf(t, path)
 		b := newBackend(Config{})
-		b.stepBytes = stepBytes
+		b.stepBytes, b.joinedBytes = stepBytes, stepBytes
 		result, err := b.Compact(t.Context(), sdk.CompactRequest{Store: sdk.Store{Path: path}}, func(p sdk.Progress) { written = p.BytesWritten })
 		if err != nil {
 			t.Fatal(err)

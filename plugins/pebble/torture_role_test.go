@@ -154,7 +154,7 @@ func playTorture(store string) error {
 // and with small steps.
 func backendOn(around faultfs.Around) sdk.Backend {
 	b := newBackend(Config{})
-	b.stepBytes = 32 << 10
+	b.stepBytes, b.joinedBytes = 32<<10, 32<<10
 	b.fs = faultfs.New(vfs.Default, around)
 	b.hook = func(operation, name string) error {
 		op := faultfs.Op{Kind: faultfs.Other, Name: filepath.Join(filepath.Dir(name), operation+" "+filepath.Base(name))}

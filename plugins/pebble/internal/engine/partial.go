@@ -79,6 +79,7 @@ type sampler struct {
 	found   [][]excerpt // of each region, in order
 	sizes   []float64   // of each region: the bytes of keys and values in tables
 	most    int         // of places where reading begins
+	turns   int         // places that were read
 	turn    float64
 }
 
@@ -277,9 +278,12 @@ func (s *sampler) readAt(ctx context.Context, at place, share int64) (bool, erro
 		what.over = int64(fraction * raw)
 	}
 	what.limit = int64(blocks) + max(least, share/int64(s.most))
-	if s.left() < what.limit {
+	if left := s.left(); s.turns == 0 {
+		what.limit = max(1, min(what.limit, left)) // without any, nothing would be known
+	} else if left < what.limit {
 		return false, nil
 	}
+	s.turns++
 	return true, s.take(ctx, at.region, what, r.withBlobs(what.limit))
 }
 

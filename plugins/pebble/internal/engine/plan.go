@@ -3,6 +3,7 @@ package engine
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 
 	pebbledb "github.com/cockroachdb/pebble/v2"
@@ -23,6 +24,9 @@ const (
 	// passedShare is the part of all that is dead which those steps may hold together.
 	cleanShare  = 0.1
 	passedShare = 0.03
+	// worthShare is the part of all bytes that steps may reach for it to be worth while to
+	// pass over the others: done one by one, they write tables at their ends twice.
+	worthShare = 0.8
 	// weighShare is the part of a step that is read to find that out; of a small one it
 	// is up to weighBytes, but no more than weighMost.
 	weighShare = 32
@@ -40,6 +44,8 @@ type Window struct {
 	// Steps are what Pebble is told to compact. There are none where the region is
 	// for Pebble's own compactions, or to be forced.
 	Steps []KeyRange
+	// Passed is how many bytes of tables there are in steps that were passed over.
+	Passed int64
 }
 
 // StepBytes is the sum of the steps.
@@ -179,16 +185,18 @@ func (w weighed) share() float64 { return float64(w.dead) / float64(max(1, w.Byt
 // returns how many bytes of tables the steps have that it took out.
 func (t *Tree) Select(ctx context.Context, windows []Window) (passed int64, err error) {
 	steps := 0
-	var once, each int64 // bytes that are pulled in, by all of them and by each
+	var once, least int64 // bytes that are pulled in, by all of them and by one
 	for _, w := range windows {
 		steps += len(w.Steps)
 		once += w.StepBytes()
 		for _, step := range w.Steps {
-			each += w.pulledIn(t.Comparer.Compare, step)
+			if bytes := sumOf(w.pulledIn(t.Comparer.Compare, step)); least == 0 || bytes < least {
+				least = bytes
+			}
 		}
 	}
-	if steps < 2 || 2*each > 3*once {
-		return 0, nil // tables reach over so many steps that next to none can be left out
+	if steps < 2 || float64(least) > worthShare*float64(once) {
+		return 0, nil
 	}
 	found := make([][]weighed, len(windows))
 	var all []weighed
@@ -206,10 +214,10 @@ func (t *Tree) Select(ctx context.Context, windows []Window) (passed int64, err 
 	}
 	most := func(a, b weighed) int { return cmp.Compare(b.share(), a.share()) }
 	slices.SortStableFunc(all, most)
-	least := 0.0 // share of the steps that stay
+	share := 0.0 // of the steps that stay, at least
 	for left := int64(passedShare * float64(dead)); len(all) > 0; {
 		last := all[len(all)-1]
-		if least = last.share(); least >= cleanShare || last.dead > left {
+		if share = last.share(); share >= cleanShare || last.dead > left {
 			break
 		}
 		left -= last.dead
@@ -221,14 +229,8 @@ func (t *Tree) Select(ctx context.Context, windows []Window) (passed int64, err 
 		if len(found[i]) > 0 {
 			first[string(windows[i].Start)] = found[i][0].share()
 		}
-		windows[i].Steps = windows[i].Steps[:0]
-		for _, s := range found[i] {
-			if s.share() < least {
-				passed += s.physical
-				continue
-			}
-			windows[i].Steps = append(windows[i].Steps, s.KeyRange)
-		}
+		windows[i].choose(t.Comparer.Compare, found[i], share)
+		passed += windows[i].Passed
 	}
 	slices.SortStableFunc(windows, func(a, b Window) int {
 		return cmp.Compare(first[string(b.Start)], first[string(a.Start)])
@@ -236,11 +238,42 @@ func (t *Tree) Select(ctx context.Context, windows []Window) (passed int64, err 
 	return passed, nil
 }
 
+// choose leaves the steps with a share that is dead, in the order in which they are
+// given. Where these write next to as much as all of them, it leaves all.
+func (w *Window) choose(compare pebbledb.Compare, found []weighed, share float64) {
+	var steps []KeyRange
+	var passed int64
+	reached := map[uint64]Table{}
+	for _, s := range found {
+		if s.share() < share {
+			passed += s.physical
+			continue
+		}
+		steps = append(steps, s.KeyRange)
+		for _, t := range w.pulledIn(compare, s.KeyRange) {
+			reached[t.Number] = t
+		}
+	}
+	writes := sumOf(slices.Collect(maps.Values(reached)))
+	if passed > 0 && float64(writes) <= worthShare*float64(w.StepBytes()) {
+		w.Steps, w.Passed = steps, passed
+	}
+}
+
+// Join cuts windows of which nothing was passed over into steps of about chunk bytes.
+func (t *Tree) Join(windows []Window, chunk int64) {
+	for i, w := range windows {
+		if w.Passed == 0 && len(w.Steps) > 1 {
+			windows[i].Steps = w.Region.Steps(t.Comparer, chunk)
+		}
+	}
+}
+
 // weighStep reads a part of a step, at places that are spread over it. In no order but
 // that of the keys, a step pulls in tables that reach over from its neighbours: its bytes
 // are all of them.
 func (t *Tree) weighStep(ctx context.Context, r Region, step KeyRange) (weighed, error) {
-	step.Bytes = r.pulledIn(t.Comparer.Compare, step)
+	step.Bytes = sumOf(r.pulledIn(t.Comparer.Compare, step))
 	limit := max(weighLeast, step.Bytes/weighShare, min(weighBytes, step.Bytes/weighMost))
 	s, physical, err := t.sampleStep(ctx, r, step, &meter{until: limit})
 	if err != nil {
@@ -262,9 +295,8 @@ func (r Region) overlapping(compare pebbledb.Compare, from, to []byte) (tables [
 	return tables
 }
 
-// pulledIn is the size of the tables that a step reaches, and of those that they
-// overlap.
-func (r Region) pulledIn(compare pebbledb.Compare, step KeyRange) (bytes int64) {
+// pulledIn are the tables that a step reaches, and those that they overlap.
+func (r Region) pulledIn(compare pebbledb.Compare, step KeyRange) []Table {
 	from, to := step.Start, step.End
 	lowest := LowestLevel(r.Tables)
 	for _, t := range r.overlapping(compare, step.Start, step.End) {
@@ -278,7 +310,11 @@ func (r Region) pulledIn(compare pebbledb.Compare, step KeyRange) (bytes int64) 
 			to = t.Largest
 		}
 	}
-	for _, t := range r.overlapping(compare, from, to) {
+	return r.overlapping(compare, from, to)
+}
+
+func sumOf(tables []Table) (bytes int64) {
+	for _, t := range tables {
 		bytes += t.Bytes()
 	}
 	return bytes

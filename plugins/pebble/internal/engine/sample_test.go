@@ -61,3 +61,44 @@ func TestReadInPieces(t *testing.T) {
 		}
 	}
 }
+
+// TestSampleAtOnePlace has two tables, one above the other, of which nobody can tell
+// where to begin to read but at their smallest key.
+func TestSampleAtOnePlace(t *testing.T) {
+	db, err := pebbledb.Open("", &pebbledb.Options{FS: vfs.NewMem(), Logger: quiet{}, DisableAutomaticCompactions: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	random := rand.New(rand.NewPCG(1, 1))
+	value := make([]byte, 4<<10)
+	for _, step := range []int{1, 2} { // every second key twice
+		for i := 0; i < 600; i += step {
+			for j := range value {
+				value[j] = byte(random.Uint32())
+			}
+			if err := db.Set(fmt.Appendf(nil, "k%04d", i), value, pebbledb.NoSync); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := db.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	levels, err := ReadLevels(db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree := &Tree{DB: db, Comparer: pebbledb.DefaultComparer, Levels: levels}
+	f, err := tree.Measure(t.Context(), sdk.DepthSampled, Surroundings{
+		Size:      sdk.Size{AllocatedBytes: 1 << 40},
+		Leftovers: func([]Region) Leftovers { return Leftovers{} },
+		Budget:    256 << 10,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if dead := float64(300 * len(value)); float64(f.ReclaimableBytes) < 0.8*dead || float64(f.ReclaimableBytes) > 1.2*dead {
+		t.Errorf("%d bytes are reclaimable, and %.0f are dead", f.ReclaimableBytes, dead)
+	}
+}

@@ -86,7 +86,31 @@ store "gone" {
 	p.visit(h, "store/nosuch")
 	p.waitText("h1", "nosuch")
 	p.waitText(".title", "No store of this name is configured")
+	p.waitText("#history", "No run has looked at this store yet.")
+	p.excuse()
 	if eval[bool](p, "document.querySelector('.actions') !== null") {
 		t.Error("a store that is not there has buttons")
 	}
+}
+
+// A backend that takes long to clean up is not taken for a host that is away.
+func TestCancellationTakesLong(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, `
+store "logs" {
+  plugin = "bolt"
+  glob   = "DIR/logs/*.db"
+}
+`)
+	h.start()
+	cancelling := h.front.hold("/v1/cancel")
+	t.Cleanup(cancelling.release)
+	p := newTab(t)
+	p.first(`(() => {
+		const timeout = AbortSignal.timeout
+		AbortSignal.timeout = (ms) => timeout.call(AbortSignal, ms < 60_000 ? ms : 500)
+	})()`)
+	p.visit(h, "store/logs")
+	p.press("Cancel")
+	p.waitText(".notices", "the backend still cleans up")
 }

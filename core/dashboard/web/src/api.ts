@@ -29,14 +29,18 @@ interface Answer {
 const patience = 15_000
 const cleansUp = 60_000
 
-// until ends a call in time. A call that measures takes as long as the store is
-// large, and ends when nobody waits for it any more.
+const silent = 'The host does not answer.'
+const stillCleaning = 'The cancellation takes long: the backend still cleans up.'
+
+// until ends a call in time, and late is what it says then. A call that measures
+// takes as long as the store is large, and ends when nobody waits for it any more.
 async function call<T>(
   method: string,
   path: string,
   query: Record<string, string> = {},
   body?: unknown,
   until: AbortSignal = AbortSignal.timeout(patience),
+  late = silent,
 ): Promise<T> {
   const params = new URLSearchParams(Object.entries(query).filter(([, v]) => v !== '')).toString()
   const init: RequestInit = { method, headers: { Accept: 'application/json' } }
@@ -51,7 +55,7 @@ async function call<T>(
     response = await fetch(path + (params && '?' + params), init)
     text = await response.text()
   } catch {
-    throw new Problem('The host does not answer.', 0)
+    throw new Problem(until.aborted ? late : silent, 0)
   }
   if (!response.ok) {
     if (response.status === 401 && path !== '/v1/session') unauthorized()
@@ -78,9 +82,10 @@ export const api = {
   status: () => call<Status>('GET', '/v1/status'),
   inspect: (store: string, depth: string, until: AbortSignal) => call<Inspection>('GET', '/v1/inspect', { store, depth }, undefined, until),
   plan: (store: string, until: AbortSignal) => call<Plan[]>('GET', '/v1/plan', { store }, undefined, until),
-  cancel: (store: string) => call<{ cancelled: number }>('POST', '/v1/cancel', { store }, undefined, AbortSignal.timeout(cleansUp)),
+  cancel: (store: string) => call<{ cancelled: number }>('POST', '/v1/cancel', { store }, undefined, AbortSignal.timeout(cleansUp), stillCleaning),
 
-  history: (store: string, limit: number) => call<Result[]>('GET', '/v1/history', { store, limit: String(limit) }),
+  // A store that the host does not know has no history.
+  history: (store: string, limit: number) => optional(call<Result[]>('GET', '/v1/history', { store, limit: String(limit) }), []),
   runs: (limit: number) => call<Run[]>('GET', '/v1/runs', { limit: String(limit) }),
   // Detached: leaving the page does not cancel it.
   compact: (store: string, force: boolean) => call<Run>('POST', '/v1/compact', {}, { stores: [store], force, detach: true }),

@@ -291,6 +291,19 @@ func (f *front) pass(path string) {
 	delete(f.instead, path)
 }
 
+// cut lets calls of a path through until lost is called, which breaks off those
+// under way and all that come.
+func (f *front) cut(path string) (lost func()) {
+	ctx, lost := context.WithCancel(context.Background())
+	f.put(path, func(w http.ResponseWriter, r *http.Request) {
+		one, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		defer context.AfterFunc(ctx, cancel)()
+		f.proxy.ServeHTTP(w, r.WithContext(one))
+	})
+	return lost
+}
+
 // held are calls of a path that the host does not get to see yet.
 type held struct {
 	came, left atomic.Int64  // how many there were, and how many were given up

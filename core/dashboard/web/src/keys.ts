@@ -38,7 +38,7 @@ export const shortcuts: { where: string; keys: Shortcut[] }[] = [
   },
 ]
 
-type Handlers = Record<string, () => void>
+type Handlers = Record<string, (e: KeyboardEvent) => void>
 
 function typing(target: EventTarget | null): boolean {
   return target instanceof HTMLElement && (target.isContentEditable || ['INPUT', 'TEXTAREA', 'SELECT'].includes(target.tagName))
@@ -55,7 +55,7 @@ export function useKeys(handlers: Handlers): void {
       const handler = latest.current[e.key]
       if (!handler) return
       e.preventDefault()
-      handler()
+      handler(e)
     }
     addEventListener('keydown', pressed)
     return () => removeEventListener('keydown', pressed)

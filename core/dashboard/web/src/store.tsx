@@ -54,7 +54,7 @@ function Known({ name, status, of, found, results }: Props & { results: Result[]
   const [measured, measure] = useMeasured(name, active !== undefined, !isSeveral(name, status, found, undefined))
   const { inspection, plans } = measured
   const many = isSeveral(name, status, found, plans)
-  useKeys({ m: () => measure() })
+  useKeys({ m: (e) => e.repeat || measure() })
   return (
     <article class="page">
       <Head name={name} status={status} of={of} found={found} active={active} measured={measured} many={many} />
@@ -342,10 +342,10 @@ function Picture({ measured: { inspection, at, busy, problem }, active, measure 
           {inspection.method}, <Time at={new Date(at).toISOString()} />
         </span>
       )}
-      <button type="button" class="small" disabled={busy} title="Measure now (m)" onClick={() => measure()}>
+      <button type="button" class="small" title={busy ? 'Give this up, and begin anew (m)' : 'Measure now (m)'} onClick={() => measure()}>
         {busy ? 'Measuring…' : 'Measure'}
       </button>
-      <button type="button" class="small" disabled={busy} title="Read all of it: slower, and no estimate" onClick={() => measure('exact')}>
+      <button type="button" class="small" title="Read all of it: slower, and no estimate" onClick={() => measure('exact')}>
         Exactly
       </button>
     </>
@@ -358,7 +358,7 @@ function Picture({ measured: { inspection, at, busy, problem }, active, measure 
       {inspection ? (
         <FileMap cells={inspection.map ?? []} size={inspection.allocated_bytes} progress={active?.progress} />
       ) : (
-        !problem && <p class="empty">Measuring…</p>
+        !problem && <p class="empty">{busy ? 'Measuring…' : 'Not measured yet.'}</p>
       )}
       {inspection && <Metrics metrics={inspection.metrics ?? {}} />}
     </Panel>

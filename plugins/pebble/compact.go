@@ -103,10 +103,12 @@ type compaction struct {
 	// those that are done.
 	windows  []engine.Window
 	checks   []*check
-	tracking atomic.Pointer[tracking] // of the window at hand
-	// old are the tables that there were before, and known those when the last window
-	// was compared.
-	old, known map[uint64]bool
+	tracking atomic.Pointer[tracking] // of what is compacted at the time
+	// old are the tables that there were before. The cells lie between them, and covered
+	// are those of which the content was read.
+	old     map[uint64]bool
+	cells   *engine.Cells
+	covered *engine.Cover
 	// checked are the bytes of keys and values that were read beforehand.
 	checked int64
 	// total are the bytes of tables in all steps, done those in finished ones.

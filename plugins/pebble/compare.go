@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"syscall"
 
@@ -15,11 +16,12 @@ import (
 
 // check compares what a window has with what it had.
 type check struct {
-	window engine.Window
-	// parts of the window are what compacting it has changed, or may have.
+	// parts are what compacting the window has changed, or may have.
 	parts []engine.Window
 	// before is what those held; after is nil until they were read again.
 	before, after *engine.Sum
+	// tables are the numbers of those that lay there once all windows were done.
+	tables []uint64
 }
 
 // holds is an error where the two are not the same.
@@ -32,17 +34,15 @@ func (k *check) holds(path string) error {
 		after.Items, after.Digest, before.Items, before.Digest))
 }
 
-// untouched says whether all of the window's tables are those that there were when it
-// was read again.
-func (k *check) untouched(compare pebbledb.Compare, levels [][]engine.Table, known map[uint64]bool) bool {
-	for _, tables := range levels {
-		for _, t := range tables {
-			if k.window.Overlaps(compare, t) && !known[t.Number] {
-				return false
-			}
+// lie are the numbers of the tables in its parts, in order.
+func (k *check) lie(compare pebbledb.Compare, levels [][]engine.Table) (numbers []uint64) {
+	for _, t := range slices.Concat(levels...) {
+		if slices.ContainsFunc(k.parts, func(part engine.Window) bool { return part.Overlaps(compare, t) }) {
+			numbers = append(numbers, t.Number)
 		}
 	}
-	return true
+	slices.Sort(numbers)
+	return numbers
 }
 
 // compareWindow reads a window again that is done and that nothing changes any more, from the
@@ -99,7 +99,7 @@ func (c *compaction) compareRest(ctx context.Context, view *view) (before, after
 	var open []*check
 	for _, k := range c.checks {
 		all.before.Merge(k.before)
-		if k.after != nil && k.untouched(compare, view.levels, c.known) {
+		if k.after != nil && slices.Equal(k.tables, k.lie(compare, view.levels)) {
 			all.after.Merge(k.after)
 			continue
 		}
@@ -163,9 +163,9 @@ func sumAgain(ctx context.Context, db *pebbledb.DB, compare pebbledb.Compare, le
 		err = werr
 	}
 	lower.Merge(upper)
-	for _, k := range checks {
+	for _, part := range parts {
 		if err == nil {
-			err = lower.AddRangeKeys(ctx, db, k.window.Start, k.window.Upper)
+			err = lower.AddRangeKeys(ctx, db, part.Start, part.Upper)
 		}
 	}
 	return lower, err

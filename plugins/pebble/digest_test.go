@@ -118,7 +118,7 @@ func TestVerifyDifference(t *testing.T) {
 		c := &compaction{backend: b, path: path, lock: held.lock, watch: newWatch(), Progress: engine.Progress{Report: func(sdk.Progress) {}}}
 		c.windows = view4test(t, path).tree().Windows(c.stepBytes, true)
 		for _, w := range c.windows {
-			c.checks = append(c.checks, &check{window: w, parts: []engine.Window{w}, before: engine.NewSum(nil, 0)})
+			c.checks = append(c.checks, &check{parts: []engine.Window{w}, before: engine.NewSum(nil, 0)})
 		}
 		c.checks[0].before = before
 		_, _, err := c.verify(context.Background())

@@ -53,6 +53,13 @@ func (t *tracking) end() {
 	t.changed.Signal()
 }
 
+// left are the spans that nobody has read.
+func (t *tracking) left() []engine.KeyRange {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.spans
+}
+
 // next waits until there is more to read, and says whether there is. With all set it
 // is everything.
 func (t *tracking) next() (spans []engine.KeyRange, all, more bool) {
@@ -65,8 +72,8 @@ func (t *tracking) next() (spans []engine.KeyRange, all, more bool) {
 	return spans, t.all, len(spans) > 0 || t.all
 }
 
-// read adds up what the window had in the parts that are reached.
-func (t *tracking) read(ctx context.Context, pinned *engine.Pinned, cover *engine.Cover, began func(raw int64), report func(bytes int64) error) (err error) {
+// read adds up what was before where compactions reach, or in all of the window.
+func (t *tracking) read(ctx context.Context, pinned *engine.Pinned, w engine.Window, cover *engine.Cover, began func(raw int64), report func(bytes int64) error) (err error) {
 	defer func() {
 		if cerr := pinned.Close(); err == nil {
 			err = cerr
@@ -83,16 +90,25 @@ func (t *tracking) read(ctx context.Context, pinned *engine.Pinned, cover *engin
 	}
 	for {
 		spans, all, more := t.next()
-		switch {
-		case all:
-			return add(cover.TakeAll())
-		case !more:
-			return nil
-		}
 		for _, span := range spans {
 			if err := add(cover.Take(span.Start, span.End)); err != nil {
 				return err
 			}
 		}
+		if all {
+			if err := add(cover.TakeAll(w)); err != nil {
+				return err
+			}
+		}
+		if all || !more {
+			break
+		}
 	}
+	// They are cut where parts end, which are known now.
+	for _, p := range cover.Taken() {
+		if err := pinned.AddRangeKeys(ctx, p.Start, p.Upper); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/cespare/xxhash/v2"
@@ -115,39 +116,50 @@ func (s *Sum) AddRangeKeys(ctx context.Context, r pebbledb.Reader, lower, upper 
 	if err != nil {
 		return err
 	}
-	return s.rangeKeys(ctx, it)
+	err = s.rangeKeys(ctx, it)
+	if cerr := it.Close(); err == nil {
+		err = cerr
+	}
+	return err
 }
 
 // Pinned is a part of a store as it was at some time: whatever happens to the store
 // since, and meanwhile, is not seen. Its tables stay on the disk until it is closed.
 type Pinned struct {
-	sum *Sum
-	it  *pebbledb.Iterator
+	sum            *Sum
+	points, ranges *pebbledb.Iterator
 }
 
-// Pin opens what Add would read, and adds the range keys.
-func (s *Sum) Pin(ctx context.Context, r pebbledb.Reader, lower, upper []byte) (*Pinned, error) {
-	if err := s.AddRangeKeys(ctx, r, lower, upper); err != nil {
-		return nil, err
-	}
-	it, err := iterate(ctx, r, pebbledb.IterKeyTypePointsOnly, lower, upper)
+// Pin opens what Add would read, all of it.
+func (s *Sum) Pin(ctx context.Context, r pebbledb.Reader) (*Pinned, error) {
+	points, err := iterate(ctx, r, pebbledb.IterKeyTypePointsOnly, nil, nil)
 	if err != nil {
 		return nil, err
 	}
-	return &Pinned{sum: s, it: it}, nil
+	ranges, err := iterate(ctx, r, pebbledb.IterKeyTypeRangesOnly, nil, nil)
+	if err != nil {
+		return nil, errors.Join(err, points.Close())
+	}
+	return &Pinned{sum: s, points: points, ranges: ranges}, nil
 }
 
-// AddPoints is that of the sum, with one iterator for all ranges.
+// AddRangeKeys is that of the sum.
+func (p *Pinned) AddRangeKeys(ctx context.Context, lower, upper []byte) error {
+	p.ranges.SetBounds(lower, upper)
+	return p.sum.rangeKeys(ctx, p.ranges)
+}
+
+// AddPoints is that of the sum.
 func (p *Pinned) AddPoints(ctx context.Context, lower, upper []byte, report func(bytes int64) error) error {
-	p.it.SetBounds(lower, upper)
-	if _, err := p.sum.points(ctx, p.it, report); err != nil {
+	p.points.SetBounds(lower, upper)
+	if _, err := p.sum.points(ctx, p.points, report); err != nil {
 		return err
 	}
 	return report(p.sum.content.Bytes)
 }
 
 // Close gives the tables free.
-func (p *Pinned) Close() error { return p.it.Close() }
+func (p *Pinned) Close() error { return errors.Join(p.points.Close(), p.ranges.Close()) }
 
 func iterate(ctx context.Context, r pebbledb.Reader, kind pebbledb.IterKeyType, lower, upper []byte) (*pebbledb.Iterator, error) {
 	it, err := r.NewIterWithContext(ctx, &pebbledb.IterOptions{KeyTypes: kind, LowerBound: lower, UpperBound: upper})
@@ -194,13 +206,8 @@ func (s *Sum) points(ctx context.Context, it *pebbledb.Iterator, report func(byt
 	return nil, it.Error()
 }
 
-// rangeKeys takes all range keys of an iterator, and closes it.
-func (s *Sum) rangeKeys(ctx context.Context, it *pebbledb.Iterator) (err error) {
-	defer func() {
-		if cerr := it.Close(); err == nil {
-			err = cerr
-		}
-	}()
+// rangeKeys takes all range keys of an iterator.
+func (s *Sum) rangeKeys(ctx context.Context, it *pebbledb.Iterator) error {
 	for valid := it.First(); valid; valid = it.Next() {
 		if err := ctx.Err(); err != nil {
 			return err

@@ -1,78 +1,110 @@
 package engine
 
 import (
-	"bytes"
+	"maps"
 	"slices"
 
 	pebbledb "github.com/cockroachdb/pebble/v2"
 )
 
-// Cover is a window in parts that are taken bit by bit. A part begins where a table
-// does.
-type Cover struct {
-	compare pebbledb.Compare
+// Cells are the key space in parts, each from where a table begins to where the next
+// one does.
+type Cells struct {
+	Compare pebbledb.Compare
 	starts  [][]byte
 	raw     []int64 // bytes of keys and values, about
-	upper   []byte  // exclusive, of the last part; nil is no bound
-	taken   []bool
 }
 
-// Cover of the window, with nothing taken.
-func (w Window) Cover(compare pebbledb.Compare) *Cover {
-	c := &Cover{compare: compare, starts: [][]byte{w.Start}, raw: []int64{0}, upper: w.Upper}
-	for _, t := range w.Tables { // in the order of their smallest keys
-		if compare(t.Smallest, c.starts[len(c.starts)-1]) > 0 {
+// CellsOf all tables.
+func CellsOf(compare pebbledb.Compare, levels [][]Table) *Cells {
+	tables := slices.Concat(levels...)
+	slices.SortFunc(tables, func(a, b Table) int { return compare(a.Smallest, b.Smallest) })
+	c := &Cells{Compare: compare}
+	for _, t := range tables {
+		if n := len(c.starts); n == 0 || compare(t.Smallest, c.starts[n-1]) > 0 {
 			c.starts, c.raw = append(c.starts, t.Smallest), append(c.raw, 0)
 		}
 		c.raw[len(c.raw)-1] += t.RawBytes()
 	}
-	c.taken = make([]bool, len(c.starts))
 	return c
 }
 
-// Take the parts that have keys between two, both inclusive. It returns those that
-// were not taken before, as few as they can be told as, and how many bytes of keys and
-// values they have, about.
-func (c *Cover) Take(from, to []byte) (fresh []Window, raw int64) {
-	return c.runs(func(i int) bool {
-		if c.taken[i] || c.compare(c.starts[i], to) > 0 || (i+1 < len(c.starts) && c.compare(c.starts[i+1], from) <= 0) {
-			return false
-		}
-		c.taken[i] = true
-		return true
-	})
+// from is the cell that has the key, or the first one.
+func (c *Cells) from(key []byte) int {
+	at, ok := slices.BinarySearchFunc(c.starts, key, c.Compare)
+	if !ok && at > 0 {
+		at--
+	}
+	return at
 }
 
-// TakeAll takes what is left.
-func (c *Cover) TakeAll() (fresh []Window, raw int64) {
-	return c.runs(func(i int) bool {
-		fresh := !c.taken[i]
-		c.taken[i] = true
-		return fresh
-	})
+// Cover takes cells bit by bit.
+type Cover struct {
+	*Cells
+	taken map[int]bool
+}
+
+// Cover with nothing taken.
+func (c *Cells) Cover() *Cover { return &Cover{c, map[int]bool{}} }
+
+// Take the cells that have keys between two, both inclusive. It returns those that were
+// not taken before, as few windows as they can be told as, and how many bytes of keys
+// and values they have, about.
+func (c *Cover) Take(from, to []byte) (fresh []Window, raw int64) {
+	return c.take(from, func(start []byte) bool { return c.Compare(start, to) <= 0 })
+}
+
+// TakeAll takes what is left of a window.
+func (c *Cover) TakeAll(w Window) (fresh []Window, raw int64) {
+	return c.take(w.Start, func(start []byte) bool { return w.Upper == nil || c.Compare(start, w.Upper) < 0 })
+}
+
+func (c *Cover) take(from []byte, within func(start []byte) bool) (fresh []Window, raw int64) {
+	var cells []int
+	for i := c.from(from); i < len(c.starts) && within(c.starts[i]); i++ {
+		if !c.taken[i] {
+			c.taken[i] = true
+			cells = append(cells, i)
+			raw += c.raw[i]
+		}
+	}
+	return c.windows(cells), raw
+}
+
+// Add takes what another has taken of the same cells.
+func (c *Cover) Add(other *Cover) { maps.Copy(c.taken, other.taken) }
+
+// Has says whether all cells were taken that have keys between two, both inclusive.
+func (c *Cover) Has(from, to []byte) bool {
+	for i := c.from(from); i < len(c.starts) && c.Compare(c.starts[i], to) <= 0; i++ {
+		if !c.taken[i] {
+			return false
+		}
+	}
+	return true
 }
 
 // Taken is all that was taken.
 func (c *Cover) Taken() []Window {
-	taken, _ := c.runs(func(i int) bool { return c.taken[i] })
-	return taken
+	cells := make([]int, 0, len(c.taken))
+	for i := range c.taken {
+		cells = append(cells, i)
+	}
+	slices.Sort(cells)
+	return c.windows(cells)
 }
 
-func (c *Cover) runs(of func(i int) bool) (runs []Window, raw int64) {
-	for i, start := range c.starts {
-		if !of(i) {
-			continue
-		}
-		raw += c.raw[i]
-		end := c.upper
+func (c *Cover) windows(cells []int) (windows []Window) {
+	for n, i := range cells {
+		var end []byte // of the last cell there is none
 		if i+1 < len(c.starts) {
 			end = c.starts[i+1]
 		}
-		if n := len(runs); n > 0 && bytes.Equal(runs[n-1].Upper, start) {
-			runs[n-1].Upper = end
+		if n > 0 && cells[n-1] == i-1 {
+			windows[len(windows)-1].Upper = end
 			continue
 		}
-		runs = append(runs, Window{Region: Region{Start: start}, Upper: end})
+		windows = append(windows, Window{Region: Region{Start: c.starts[i]}, Upper: end})
 	}
-	return slices.Clip(runs), raw
+	return windows
 }

@@ -12,6 +12,8 @@ type Region struct {
 	Start, End []byte  // both inclusive
 	Tables     []Table // in the order of their smallest keys
 	Pending    bool    // writes in the log fall here
+	// Exclusive is set where End is not in it, as at the end of a range tombstone.
+	Exclusive bool
 }
 
 // Bytes of all tables in it, separated values included.
@@ -52,23 +54,22 @@ func Regions(compare pebbledb.Compare, levels [][]Table, pending *Pending) []Reg
 	}
 	slices.SortStableFunc(tables, func(a, b Table) int { return compare(a.Smallest, b.Smallest) })
 	var all []Region
-	var exclusive bool // of the last region's end
 	for _, t := range tables {
 		joins := false
 		if len(all) > 0 {
-			c := compare(t.Smallest, all[len(all)-1].End)
-			joins = c < 0 || (c == 0 && !exclusive)
+			last := all[len(all)-1]
+			c := compare(t.Smallest, last.End)
+			joins = c < 0 || (c == 0 && !last.Exclusive)
 		}
 		if !joins {
-			all = append(all, Region{Start: t.Smallest, End: t.Largest})
-			exclusive = t.LargestExclusive
+			all = append(all, Region{Start: t.Smallest, End: t.Largest, Exclusive: t.LargestExclusive})
 		}
 		r := &all[len(all)-1]
 		switch c := compare(t.Largest, r.End); {
 		case c > 0:
-			r.End, exclusive = t.Largest, t.LargestExclusive
+			r.End, r.Exclusive = t.Largest, t.LargestExclusive
 		case c == 0:
-			exclusive = exclusive && t.LargestExclusive
+			r.Exclusive = r.Exclusive && t.LargestExclusive
 		}
 		if t.Level < 0 {
 			r.Pending = true
@@ -99,7 +100,11 @@ func (r Region) Steps(comparer *pebbledb.Comparer, chunk int64) []KeyRange {
 		}
 	}
 	slices.SortFunc(cuts, compare) // tables of level 0 end in any order
-	cuts = append(cuts, r.End)
+	last := r.reach(compare)
+	for len(cuts) > 0 && compare(cuts[len(cuts)-1], last) > 0 {
+		cuts = cuts[:len(cuts)-1]
+	}
+	cuts = append(cuts, last)
 
 	// The tables are in the order of their smallest keys, and steps go from left
 	// to right: what one reaches is a run of them. A table that is reached pulls
@@ -133,6 +138,29 @@ func (r Region) Steps(comparer *pebbledb.Comparer, chunk int64) []KeyRange {
 		}
 	}
 	return steps
+}
+
+// reach is the smallest key up to which a compaction reaches all tables. Pebble takes
+// the table that begins there, too: that is another region's where the end is not in it.
+func (r Region) reach(compare pebbledb.Compare) []byte {
+	if !r.Exclusive {
+		return r.End
+	}
+	last := r.Start
+	for _, t := range r.Tables {
+		if compare(t.Smallest, last) > 0 {
+			last = t.Smallest
+		}
+		if !t.LargestExclusive && compare(t.Largest, last) > 0 {
+			last = t.Largest
+		}
+	}
+	return last
+}
+
+// Whole is a step that is all of the region.
+func (r Region) Whole(compare pebbledb.Compare) KeyRange {
+	return KeyRange{Start: r.Start, End: r.reach(compare), Bytes: r.Bytes()}
 }
 
 // LowestLevel that any of the tables is in.

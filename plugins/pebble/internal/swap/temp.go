@@ -90,6 +90,10 @@ func New(store, like string, hook Hook) (*Temp, error) {
 
 // furnish gives the directory what tells it from others.
 func (t *Temp) furnish(like string) error {
+	// Whoever has made the store's LOCK may have been killed before that was sure to last.
+	if err := t.hook.syncDirectory(t.store); err != nil {
+		return err
+	}
 	if err := t.hook.do("link", t.in(lockFile), func() error {
 		return os.Link(filepath.Join(t.store, lockFile), t.in(lockFile))
 	}); err != nil {
@@ -286,6 +290,11 @@ func (h Hook) removeDirectory(dir string) error {
 		}
 		if err := h.do("remove", name, func() error { return os.RemoveAll(name) }); err != nil {
 			return err
+		}
+		if entry.Name() == Marker { // with it, and without others, it would stay
+			if err := h.syncDirectory(dir); err != nil {
+				return err
+			}
 		}
 	}
 	return h.do("rmdir", dir, func() error { return os.Remove(dir) })

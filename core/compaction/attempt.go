@@ -35,7 +35,11 @@ func (t *turn) attempt() verdict {
 		if lost {
 			return t.settled(f, d)
 		}
-		return fromPolicy(d)
+		v := fromPolicy(d)
+		if given := t.result.ReclaimedBytes; given > 0 {
+			v.reason += fmt.Sprintf("; the attempt before has given %s back", sdk.FormatBytes(given))
+		}
+		return v
 	}
 	if err := t.tidy(a); err != nil {
 		return t.question().judge(err, false)
@@ -93,6 +97,10 @@ func (t *turn) look(a *access) (sdk.Fragmentation, error) {
 	t.result.Path = a.path()
 	t.result.TotalBytesBefore, t.result.TotalBytesAfter = t.before.TotalBytes, t.before.TotalBytes
 	t.result.PredictedBytes = t.before.ReclaimableBytes
+	if t.result.Attempts > 0 { // which may have given something back
+		t.result.TotalBytesAfter = f.TotalBytes
+		t.result.ReclaimedBytes = max(0, t.before.AllocatedBytes-f.AllocatedBytes)
+	}
 	return f, nil
 }
 
@@ -166,7 +174,9 @@ const lookAfter = time.Second
 func (t *turn) partly(a *access) string {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), lookAfter)
 	defer cancel()
+	hung := a.hung
 	f, err := a.look(ctx, sdk.DepthQuick)
+	a.hung = hung // the compaction has ended, whatever becomes of this
 	given := t.before.AllocatedBytes - f.AllocatedBytes
 	if err != nil || given <= 0 {
 		return ""

@@ -285,6 +285,20 @@ func TestOutcomes(t *testing.T) {
 			},
 		},
 		{
+			name: "fails in place when it has done what there is to do",
+			backend: &backend{
+				compact:       inPlace(errFleeting),
+				fragmentation: shrinks(20*mib, 8*mib, 8*mib),
+			},
+			want: history.Skipped, code: "below_bytes", attempts: 1, calls: "measure sweep compact measure measure", took: 30 * time.Second,
+			reason: "the attempt before has given 12.0 MiB back",
+			check: func(t *testing.T, r history.Result, _ history.Past) {
+				if r.TotalBytesBefore != 20*mib || r.TotalBytesAfter != 8*mib || r.ReclaimedBytes != 12*mib || r.Verified {
+					t.Errorf("result %+v", r)
+				}
+			},
+		},
+		{
 			name: "cancelled by its plugin while it measures", backend: &backend{fragmentation: measures(sdk.ErrCancelled)},
 			want: history.Cancelled, code: history.CodeCancelled, reason: "cancelled before anything was changed by its plugin, as when", calls: "measure",
 		},
@@ -485,7 +499,7 @@ func TestRunTellsAboutItself(t *testing.T) {
 			}
 		}
 		last := w.events.events[len(w.events.events)-1]
-		if last.Summary == nil || last.Summary.ID != run.ID || last.Summary.Results != nil ||
+		if last.Summary == nil || last.Summary.ID != run.ID || last.Summary.Results == nil || len(last.Summary.Results) != 0 ||
 			last.Message != "2 stores: 1 compacted, 1 skipped; 12.0 MiB given back" {
 			t.Errorf("the last event is %+v", last)
 		}

@@ -209,7 +209,7 @@ func (r *Runner) Run(ctx context.Context, req Request) (history.Run, error) {
 	}
 	r.record("a run", func() error { return r.history.AddRun(run) })
 	summary := run
-	summary.Results = nil
+	summary.Results = []history.Result{}
 	r.bus.Publish(event.Event{Name: event.RunComplete, Run: run.ID, Message: summarize(run), Summary: &summary})
 	return run, nil
 }

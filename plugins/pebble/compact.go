@@ -148,6 +148,7 @@ func (c *compaction) run(ctx context.Context) (sdk.CompactResult, error) {
 	if err := view.settleFilters(ctx, c.bits); err != nil {
 		return result, engine.ReadError("read the filters of", c.path, err)
 	}
+	c.sweepLogs(view)
 	c.notes, c.openTable = append(c.notes, view.notes...), view.tree().Open
 	if c.like, err = swap.Like(view.options, c.hook); err == nil {
 		defer c.like.Close()

@@ -105,7 +105,7 @@ func (d *directory) size() sdk.Size {
 // resolve gives the path of a directory that an OPTIONS file names.
 func (d *directory) resolve(name string) string {
 	if rest, ok := strings.CutPrefix(name, "{store_path}"); ok { // as Pebble writes it
-		return filepath.Join(d.path, rest)
+		return d.path + rest // to the letter: Pebble compares names
 	}
 	return name
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -314,6 +315,22 @@ func (c *compaction) replace(temp *swap.Temp) error {
 func (c *compaction) sweep() {
 	if _, err := swap.Sweep(c.path, c.hook); err != nil {
 		c.notes = append(c.notes, "not all that a dead compaction left is removed: "+engine.FirstLine(err))
+	}
+}
+
+// sweepLogs removes what a kill has left of logs that were being made in directories of
+// their own. In the store's, Pebble does.
+func (c *compaction) sweepLogs(v *view) {
+	for _, dir := range v.own.logDirs(v.directory) {
+		left, err := filepath.Glob(filepath.Join(dir, "temporary.*.dbtmp"))
+		if err != nil || filepath.Clean(dir) == c.path {
+			continue
+		}
+		for _, name := range left {
+			if err := os.Remove(name); err != nil {
+				c.notes = append(c.notes, "what a dead compaction left is not removed: "+engine.FirstLine(err))
+			}
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -60,8 +61,10 @@ type target struct {
 	// attempts and refusals are those of the first of the queue; nextTry is when
 	// it is tried again.
 	attempts, refusals int
-	refusedSince       time.Time // the first of the refusals
 	nextTry            time.Time
+	// refusedSince is the first refusal after anything was taken, or after the
+	// queue was empty.
+	refusedSince time.Time
 	// gone is set when the target wants to hear no more.
 	gone bool
 	// problem is why the last delivery failed; empty after one that did not.
@@ -85,9 +88,14 @@ func (n *Notifier) newTarget(settings config.Notify, queue []entry) *target {
 	return t
 }
 
-// renew takes new settings, and a new chance with them.
+// renew takes new settings, and a new chance with them. What a target refuses by
+// the same settings as before it does not refuse anew: those who often have the
+// configuration read would never have it dropped.
 func (t *target) renew(settings config.Notify) {
-	t.settings, t.gone, t.nextTry, t.refusals = settings, false, time.Time{}, 0
+	if !reflect.DeepEqual(t.settings, settings) {
+		t.refusals, t.refusedSince = 0, time.Time{}
+	}
+	t.settings, t.gone, t.nextTry = settings, false, time.Time{}
 	t.backoff.Reset()
 	t.signal()
 }
@@ -122,6 +130,9 @@ func (t *target) drop(i int, why string) (key string) {
 	t.dropped++
 	if i == 0 {
 		t.attempts, t.refusals = 0, 0
+	}
+	if len(t.queue) == 0 {
+		t.refusedSince = time.Time{} // what comes next may be long after
 	}
 	return e.key
 }
@@ -202,8 +213,10 @@ func (t *target) tooOld(e entry, now time.Time) string {
 }
 
 // A target that says that it does not want a notice is believed when it has said
-// so this often, and for this long: a receiver that starts anew, or whose address
-// leads elsewhere for a while, answers 404 as one that means it does.
+// so this often, and has taken nothing for this long: a receiver that starts anew,
+// or whose address leads elsewhere for a while, answers 404 as one that means it
+// does. The time is the target's and not each notice's, so that what it takes is
+// not too old once all is dropped that it does not.
 const (
 	maxRefusals = 5
 	refusedFor  = time.Hour
@@ -225,7 +238,8 @@ func (t *target) settle(e entry, a Answer) {
 		logger.Info("told", append(about, "took_ms", a.DurationMS)...)
 		done = append(done, e.key)
 		t.queue = slices.Delete(t.queue, 0, 1)
-		t.attempts, t.refusals, t.problem, t.failingSince, t.nextTry = 0, 0, "", time.Time{}, time.Time{}
+		t.attempts, t.refusals, t.problem, t.nextTry = 0, 0, "", time.Time{}
+		t.failingSince, t.refusedSince = time.Time{}, time.Time{}
 		t.deliveredAt = now
 		t.delivered++
 		t.backoff.Reset()
@@ -247,12 +261,15 @@ func (t *target) settle(e entry, a Answer) {
 		logger.Error("the target wants no more notices; it is told nothing until the configuration is read again", fields...)
 		done = append(done, t.drop(0, a.Error))
 	case refused:
-		if t.refusals++; t.refusals == 1 {
+		t.refusals++
+		if t.refusedSince.IsZero() {
 			t.refusedSince = now
 		}
 		if t.refusals >= maxRefusals && now.Sub(t.refusedSince) >= refusedFor {
 			logger.Error("a notice is refused", fields...)
 			done = append(done, t.drop(0, a.Error))
+			t.nextTry = now.Add(a.after) // the next was never tried
+			t.backoff.Reset()
 			return
 		}
 		logger.Warn("a notice is refused, and tried again", append(fields, "in", wait.Round(time.Millisecond))...)

@@ -30,6 +30,8 @@ type Config struct {
 	// Patience is how long who has shown nothing may take to read an answer; 0 is
 	// ten seconds.
 	Patience time.Duration
+	// BodyTimeout is how long a request may take to arrive; 0 is ten seconds.
+	BodyTimeout time.Duration
 }
 
 // Guard stands before the admin interface where others than the host's own user
@@ -54,6 +56,9 @@ func NewGuard(c Config, next http.Handler) *Guard {
 	if c.Patience == 0 {
 		c.Patience = 10 * time.Second
 	}
+	if c.BodyTimeout == 0 {
+		c.BodyTimeout = bodyTimeout
+	}
 	return &Guard{Config: c, next: next, origins: http.NewCrossOriginProtection()}
 }
 
@@ -68,7 +73,7 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.bound(w)
 	if r.ContentLength != 0 {
 		// Also of what is refused, and read by the server before the next request.
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(g.BodyTimeout))
 	}
 	if probes(r) {
 		g.next.ServeHTTP(w, r)
@@ -81,14 +86,15 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	visitor, current, refused := g.admit(w, r)
 	if refused == nil {
+		if visitor.Scope != "" {
+			unbound(w)
+		}
 		r, refused = withBody(w, r)
 	}
 	if refused != nil {
+		g.bound(w) // anew: the time has gone by in which the request did not arrive
 		refused.write(w)
 		return
-	}
-	if visitor.Scope != "" {
-		unbound(w)
 	}
 	if current != nil && reads(r.Method) {
 		ctx, stop := g.whileCurrent(r.Context(), current)

@@ -34,8 +34,9 @@ func (r *Runner) acquire(ctx context.Context, store config.Store) (*access, erro
 	if err != nil {
 		return nil, err
 	}
+	description := lease.Description()
 	return &access{
-		runner: r, lease: lease, description: lease.Description(), store: store,
+		runner: r, lease: lease, description: description, store: fit(store, description.Options),
 		target: sdk.Store{Name: ownersName(store), Path: store.Path},
 	}, nil
 }

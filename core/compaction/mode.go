@@ -3,6 +3,7 @@ package compaction
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -18,9 +19,24 @@ func InMode(stores []config.Store, mode string) []config.Store {
 	}
 	stores = slices.Clone(stores)
 	for i := range stores {
+		stores[i].OtherMode = stores[i].OtherMode || stores[i].Mode != mode
 		stores[i].Mode = mode
 	}
 	return stores
+}
+
+// fit leaves out the options that a store has for the mode that it is configured
+// for, where it is to be in another one that they are not for.
+func fit(store config.Store, schema sdk.Schema) config.Store {
+	if !store.OtherMode {
+		return store
+	}
+	store.Options = maps.Clone(store.Options)
+	maps.DeleteFunc(store.Options, func(name string, _ any) bool {
+		option, _ := schema.Lookup(name)
+		return len(option.Modes) > 0 && !slices.Contains(option.Modes, store.Mode)
+	})
+	return store
 }
 
 // unfit is a backend without the mode that somebody asks for, and its stores.

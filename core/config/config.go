@@ -87,6 +87,9 @@ type Store struct {
 	DiskFullWithin time.Duration
 	// Mode is one of the backend's; empty means its default.
 	Mode string
+	// OtherMode is set where Mode is not the configured one, but what somebody asks
+	// for once; the Options are those for the configured one.
+	OtherMode bool
 	// LimitBytesPerSecond bounds reads plus writes; 0 means no limit.
 	LimitBytesPerSecond int64
 	// IOPriority is that of the plugin's process while it works on the store; it

@@ -4,6 +4,9 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
 )
 
 // maxConnections bounds how many clients are connected over TCP at a time: each
@@ -15,16 +18,18 @@ const (
 )
 
 // Limit accepts no more clients of a TCP listener while too many are there, and
-// hangs up on those of an address that has too many.
-func Limit(l net.Listener) net.Listener {
+// hangs up on those of an address that has too many, which it logs now and then.
+func Limit(l net.Listener, logger hclog.Logger) net.Listener {
 	return &limited{
-		Listener: l, places: make(chan struct{}, maxConnections), fromOne: maxFromOne,
+		Listener: l, logger: logger, places: make(chan struct{}, maxConnections), fromOne: maxFromOne,
 		taken: map[netip.Addr]int{}, closed: make(chan struct{}),
 	}
 }
 
 type limited struct {
 	net.Listener
+	logger  hclog.Logger
+	crowds  troubles
 	places  chan struct{} // one is in it for each client
 	fromOne int
 	once    sync.Once
@@ -54,6 +59,9 @@ func (l *limited) Accept() (net.Conn, error) {
 		}
 		from := networkOf(tcp)
 		if !l.enter(from) {
+			if l.crowds.say(time.Now()) {
+				l.logger.Warn("too many connections from one address: more are hung up on", "address", from, "most", l.fromOne)
+			}
 			_ = tcp.Close()
 			continue
 		}

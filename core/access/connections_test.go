@@ -1,9 +1,13 @@
 package access
 
 import (
+	"bytes"
 	"errors"
 	"net"
+	"strings"
 	"testing"
+
+	"github.com/hashicorp/go-hclog"
 )
 
 func TestLimit(t *testing.T) {
@@ -11,7 +15,7 @@ func TestLimit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, ok := Limit(inner).(*limited)
+	l, ok := Limit(inner, hclog.NewNullLogger()).(*limited)
 	if !ok {
 		t.Fatal("not limited")
 	}
@@ -62,7 +66,8 @@ func TestPlacesOfOneAddress(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, ok := Limit(inner).(*limited)
+	var log bytes.Buffer
+	l, ok := Limit(inner, hclog.New(&hclog.LoggerOptions{Output: &log})).(*limited)
 	if !ok {
 		t.Fatal("not limited")
 	}
@@ -89,12 +94,16 @@ func TestPlacesOfOneAddress(t *testing.T) {
 	first := accept()
 	accept()
 	refused := dial("127.0.0.1")
+	dial("127.0.0.1")
 	other := dial("127.0.0.2")
 	if got := accept(); got.RemoteAddr().String() != other.LocalAddr().String() {
 		t.Errorf("accepted is %s, want the other address", got.RemoteAddr())
 	}
 	if n, err := refused.Read(make([]byte, 1)); err == nil {
 		t.Errorf("who has too many places gets %d bytes", n)
+	}
+	if n := strings.Count(log.String(), "too many connections"); n != 1 {
+		t.Errorf("in a minute it was told %d times:\n%s", n, log.String())
 	}
 	if len(l.places) != 3 {
 		t.Errorf("%d places are taken, want 3", len(l.places))

@@ -64,10 +64,11 @@ func network(address netip.Addr) netip.Addr {
 	return address
 }
 
-// troublePause is how often it is said that tokens cannot be read.
+// troublePause is how often it is said that tokens cannot be read, or that an
+// address has too many connections.
 const troublePause = time.Minute
 
-// troubles keeps a log from being filled with what is wrong with the host itself.
+// troubles keeps a log from being filled with what goes on and on.
 type troubles struct {
 	mu   sync.Mutex
 	said time.Time

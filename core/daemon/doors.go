@@ -107,7 +107,7 @@ func (h *host) openDoors() (opened doors, err error) {
 			h.logger.Warn("the admin interface can be reached from other machines without TLS: tokens can be read on their way", "address", reached.Address)
 		}
 		h.logger.Info("listening", "address", reached.Address, "tls", secure != nil, "client_certificates", settings.ClientCA != "")
-		add(access.Limit(l), guard, secure)
+		add(access.Limit(l, h.logger.Named("access")), guard, secure)
 	}
 	return opened, nil
 }

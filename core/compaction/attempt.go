@@ -131,7 +131,7 @@ func (t *turn) compact(a *access, d policy.Decision) verdict {
 		Name: event.CompactionStarted, Run: t.run, Store: t.store.Name, Plugin: t.result.Plugin, Message: message,
 	})
 	req := sdk.CompactRequest{
-		Store: a.target, Mode: t.store.Mode, Options: sdk.Options(t.store.Options),
+		Store: a.target, Mode: t.store.Mode, Options: sdk.Options(fit(t.store, a.description.Options).Options),
 		Limits: sdk.Limits{BytesPerSecond: t.pace.Rate()}, Pace: t.pace,
 	}
 	t.progress.Store(&event.Progress{})

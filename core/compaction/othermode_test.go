@@ -29,7 +29,12 @@ func (c choosy) Fragmentation(ctx context.Context, req sdk.FragmentationRequest)
 	return c.moded.Fragmentation(ctx, req)
 }
 
-// A store that is looked at in another mode than its own is without the options
+func (c choosy) Compact(ctx context.Context, req sdk.CompactRequest, report func(sdk.Progress)) (sdk.CompactResult, error) {
+	*c.given = req.Options
+	return c.moded.Compact(ctx, req, report)
+}
+
+// A store that is looked at, or compacted, in another mode than its own is without the options
 // that are for its own alone.
 func TestOptionsOfAnotherMode(t *testing.T) {
 	inBubble(t, compaction.Config{}, func(t *testing.T, w *world) {
@@ -44,6 +49,11 @@ func TestOptionsOfAnotherMode(t *testing.T) {
 			}
 			if given.String("recompress") != want || given.Number("depth") != 2 {
 				t.Errorf("mode %q: measured with %v", mode, given)
+			}
+			given = nil
+			w.request(t.Context(), compaction.Request{Stores: []config.Store{store}, Mode: mode, Manual: true, Force: true})
+			if given.String("recompress") != want || given.Number("depth") != 2 {
+				t.Errorf("mode %q: compacted with %v", mode, given)
 			}
 		}
 		if len(store.Options) != 2 {

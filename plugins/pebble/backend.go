@@ -17,11 +17,11 @@
 // crash at any point, a cancel or a full disk leave the store as it was before a step or
 // after it, whole, with the same content. That does not cover a step that writes the
 // wrong thing, be it for a fault of Pebble, of a merger or comparer, of memory or of the
-// disk. All content is read and summed up before the first step and after the last one,
-// when the levels' order is checked too: a difference is found then, with the old tables
-// gone, and Compact returns sdk.ErrInternal. Only a backup brings the content back. Who
-// cannot bear that uses mode rewrite, or takes a snapshot of the directory before each
-// compaction.
+// disk. The content of what is compacted is read and summed up as it was before and as it
+// is afterwards, and the levels' order is checked: a difference is found then, with the
+// old tables gone, and Compact returns sdk.ErrInternal. Only a backup brings the content
+// back. Who cannot bear that uses mode rewrite, or takes a snapshot of the directory
+// before each compaction.
 //
 // A store names its comparer, its merger and more, and only the program that
 // made it has the code behind the names. A store with names that are not

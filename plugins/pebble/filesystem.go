@@ -201,7 +201,7 @@ func (f *workFS) create(name string, category vfs.DiskWriteCategory) (vfs.File, 
 	if log := (engine.File{Name: filepath.Base(name)}); f.like != nil && log.IsLog() {
 		// A log counts by being there, even if a kill has left it without its owner.
 		number, _ := log.Serial()
-		made = filepath.Join(filepath.Dir(name), fmt.Sprintf("temporary.%06d.dbtmp", number))
+		made = temporaryName(filepath.Dir(name), number)
 	}
 	file, err := f.FS.Create(made, category)
 	if err != nil {
@@ -218,6 +218,12 @@ func (f *workFS) create(name string, category vfs.DiskWriteCategory) (vfs.File, 
 		return nil, err
 	}
 	return file, nil
+}
+
+// temporaryName is of a file that Pebble removes from the store's directory when it is
+// opened.
+func temporaryName(dir string, number uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("temporary.%06d.dbtmp", number))
 }
 
 // adapt makes a new file like the others, or closes it.

@@ -214,7 +214,7 @@ func goOn(fs vfs.FS, dir string, old directory) error {
 		return err
 	}
 	// Pebble passes over the number of a file that it made for a moment, and removes it.
-	f, err := fs.Create(filepath.Join(dir, fmt.Sprintf("temporary.%06d.dbtmp", highest)), vfs.WriteCategoryUnspecified)
+	f, err := fs.Create(temporaryName(dir, highest), vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return err
 	}

@@ -237,11 +237,10 @@ func (c *compaction) compactRanges(ctx context.Context, db *pebbledb.DB, own *ow
 // chunk is about how much a step may rewrite where nothing is passed over: no more than
 // a part of what is free.
 func (c *compaction) chunk() (int64, error) {
-	usage, err := c.fs.GetDiskUsage(c.path)
+	free, err := c.free(c.path)
 	if err != nil {
-		return 0, engine.WorkError("look for free space at", c.path, err)
+		return 0, err
 	}
-	free := int64(min(usage.AvailBytes, 1<<62))
 	return max(c.stepBytes, min(c.joinedBytes, free/joinedShare)), nil
 }
 

@@ -17,8 +17,7 @@ type Cells struct {
 
 // CellsOf all tables.
 func CellsOf(compare pebbledb.Compare, levels [][]Table) *Cells {
-	tables := slices.Concat(levels...)
-	slices.SortFunc(tables, func(a, b Table) int { return compare(a.Smallest, b.Smallest) })
+	tables := byKey(compare, levels)
 	c := &Cells{Compare: compare}
 	for _, t := range tables {
 		if n := len(c.starts); n == 0 || compare(t.Smallest, c.starts[n-1]) > 0 {

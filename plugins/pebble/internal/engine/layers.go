@@ -299,7 +299,7 @@ func (r run) scaledTo(bytes float64) []float64 {
 // bytes count; of range tombstones, only the number is known.
 func (t Table) tombstones() float64 {
 	p := t.Props
-	entries, points := float64(max(1, p.NumEntries)), float64(p.NumDeletions-p.NumRangeDeletions)
+	entries, points := float64(max(1, p.NumEntries)), float64(t.deletions())
 	share := points / entries
 	// Tables of old formats do not have their size.
 	if p.RawPointTombstoneKeySize > 0 && t.RawBytes() > 0 {

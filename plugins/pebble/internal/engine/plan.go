@@ -109,8 +109,7 @@ func (w Window) Overlaps(compare pebbledb.Compare, t Table) bool {
 // inside are the tables that begin in one of the windows, in the order of their
 // smallest keys.
 func inside(compare pebbledb.Compare, levels [][]Table, windows []Window) (tables []Table) {
-	tables = slices.Concat(levels...)
-	slices.SortFunc(tables, func(a, b Table) int { return compare(a.Smallest, b.Smallest) })
+	tables = byKey(compare, levels)
 	windows = slices.SortedFunc(slices.Values(windows), func(a, b Window) int { return compare(a.Start, b.Start) })
 	return slices.DeleteFunc(tables, func(t Table) bool {
 		for len(windows) > 0 && windows[0].Upper != nil && compare(windows[0].Upper, t.Smallest) <= 0 {
@@ -138,8 +137,7 @@ func Middle(compare pebbledb.Compare, levels [][]Table, windows []Window) []byte
 
 // Stacked says whether tables lie above or below others that are not among the old ones.
 func Stacked(compare pebbledb.Compare, levels [][]Table, old map[uint64]bool) bool {
-	tables := slices.Concat(levels...)
-	slices.SortFunc(tables, func(a, b Table) int { return compare(a.Smallest, b.Smallest) })
+	tables := byKey(compare, levels)
 	var every, fresh *Table // that reach furthest
 	reaches := func(last *Table, t Table) bool {
 		if last == nil {

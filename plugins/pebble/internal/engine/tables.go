@@ -5,6 +5,8 @@
 package engine
 
 import (
+	"slices"
+
 	pebbledb "github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/sstable"
 )
@@ -54,7 +56,7 @@ func (t Table) Dirty() bool { return t.Props.NumDeletions > 0 || t.Pinned() > 0 
 // dead is about how many bytes of a table with nothing below it nobody can read, as far
 // as its properties tell: each tombstone is above an entry.
 func (t Table) dead() int64 {
-	tombstones := float64(t.Props.NumDeletions - t.Props.NumRangeDeletions)
+	tombstones := float64(t.deletions())
 	entries := max(1, float64(t.Keys())-tombstones)
 	return int64(float64(t.Bytes()) * min(1, max(t.Pinned(), tombstones/entries)))
 }
@@ -96,6 +98,13 @@ func listTables(db *pebbledb.DB, options ...pebbledb.SSTablesOption) ([][]Table,
 		}
 	}
 	return levels, nil
+}
+
+// byKey are the tables of all levels in the order of their smallest keys.
+func byKey(compare pebbledb.Compare, levels [][]Table) []Table {
+	tables := slices.Concat(levels...)
+	slices.SortFunc(tables, func(a, b Table) int { return compare(a.Smallest, b.Smallest) })
+	return tables
 }
 
 // Numbers of all tables.
